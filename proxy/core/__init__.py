@@ -1,0 +1,1 @@
+"""L0: the shared words. Standard library only, nothing here awaits."""

@@ -1,0 +1,152 @@
+"""Where a request goes and how each try ended: upstream, target, decision, attempt."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from enum import Enum
+from typing import Any
+
+from proxy.core.errors import ErrorKind, UpstreamFailure
+from proxy.core.secret import Secret
+
+
+class Mode(Enum):
+    """How a target's bytes relate to the client's."""
+
+    IDENTITY = "identity"  # same dialect on both sides: the same bytes but for the model's name
+    TRANSLATE = "translate"
+
+
+@dataclass(frozen=True, slots=True)
+class Timeouts:
+    """Seconds. `idle` counts silence between bytes of an answer; `attempt` one try in all; `total` the request."""
+
+    connect: float = 2.0
+    tls: float = 3.0
+    pool: float = 1.0
+    write: float = 10.0
+    first_byte: float = 30.0
+    first_token: float = 60.0
+    idle: float = 60.0
+    attempt: float = 300.0
+    total: float = 600.0
+
+
+@dataclass(frozen=True, slots=True)
+class Origin:
+    """Where connections go; equal origins share a pool.
+
+    `ca_file` replaces the system's trust store (a private authority). `via` is the `host:port` of an HTTP proxy
+    that is asked to CONNECT.
+    """
+
+    scheme: str
+    host: str
+    port: int
+    ca_file: str | None = None
+    via: str | None = None
+
+    @property
+    def authority(self) -> str:
+        """The value of the Host header: without the port where it is the scheme's own."""
+        host = f"[{self.host}]" if ":" in self.host else self.host
+        default = 443 if self.scheme == "https" else 80
+        return host if self.port == default else f"{host}:{self.port}"
+
+
+@dataclass(frozen=True, slots=True)
+class Quirks:
+    """How an upstream departs from its dialect; data, never code.
+
+    `drop` names top-level request fields it refuses; `rename` maps request fields to the name it knows.
+    `asks_usage` is false where `stream_options` is refused. `token_prompts`: legacy prompts of tokens are readable.
+    """
+
+    drop: tuple[str, ...] = ()
+    rename: Mapping[str, str] = field(default_factory=dict)
+    asks_usage: bool = True
+    token_prompts: bool = False
+
+
+Classify = Callable[[int, Mapping[str, str], bytes], UpstreamFailure]
+"""Turns an answer that is not one (status, lower-cased headers, up to 64 KiB of body) into its failure."""
+
+
+@dataclass(frozen=True, slots=True)
+class Upstream:
+    """A configured instance of a provider, ready to use.
+
+    `paths` maps each dialect the upstream speaks to a path under `base`, in order of preference. `disabled` says why
+    it takes no traffic, None if it does. `local` upstreams run on the operator's own machines and cost nothing.
+    `default_model` is used where a target keeps the asked model (`upstream/*`) but the caller named none.
+    `models_path` is where the upstream lists its models, None if it has no such list.
+    """
+
+    name: str
+    provider: str
+    origin: Origin
+    base: str
+    paths: Mapping[str, str]
+    headers: Callable[[Secret], tuple[tuple[bytes, bytes], ...]]
+    classify: Classify
+    keys: tuple[Secret, ...] = ()
+    timeouts: Timeouts = Timeouts()
+    quirks: Quirks = Quirks()
+    disabled: str | None = None
+    local: bool = False
+    offline: bool = False
+    default_model: str | None = None
+    models_path: str | None = None
+
+    @property
+    def url(self) -> str:
+        return f"{self.origin.scheme}://{self.origin.authority}{self.base}"
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """One place a request can go: an upstream and the model's name there. `params` override the caller's fields."""
+
+    upstream: Upstream
+    model: str
+    weight: int = 1
+    params: Mapping[str, Any] = field(default_factory=dict)
+
+    def __str__(self) -> str:
+        return f"{self.upstream.name}/{self.model}"
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """One line of the reasoning behind a decision: a rule or a target, whether it was taken, and why."""
+
+    subject: str
+    taken: bool
+    why: str
+
+
+@dataclass(frozen=True, slots=True)
+class Decision:
+    """The ordered targets for one request, and why. `deadline` is seconds for the whole request."""
+
+    route: str
+    candidates: tuple[Target, ...]
+    deadline: float = 600.0
+    max_attempts: int = 4
+    defaults: Mapping[str, Any] = field(default_factory=dict)
+    strict_translation: bool = False
+    why: tuple[Step, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Attempt:
+    """One try at one target. `kind` is None for a success; `status` the upstream's, 0 if none came."""
+
+    upstream: str
+    model: str
+    key: str | None
+    seconds: float
+    kind: ErrorKind | None = None
+    status: int = 0
+    first_token: float | None = None

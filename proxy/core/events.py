@@ -1,0 +1,208 @@
+"""An answer as a list of events: the same list whether it was streamed or came whole.
+
+Order: one `Start`, then for each choice its deltas and one `Finish`, then at most one `Tokens`. `Failed` ends a list
+early. `choice` is the index of the choice, `index` the running number of a tool call within its choice.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+from proxy.core.errors import ErrorKind
+from proxy.core.usage import Usage
+
+FinishReason = Literal["stop", "length", "tool_calls", "content_filter", "function_call"]
+
+
+@dataclass(frozen=True, slots=True)
+class Start:
+    """The upstream began to answer; `created` is seconds since the epoch, 0 when it did not say."""
+
+    id: str
+    model: str
+    created: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Text:
+    text: str
+    choice: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Reason:
+    """Thinking text."""
+
+    text: str
+    choice: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Refuse:
+    """The text of a refusal."""
+
+    text: str
+    choice: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class ToolOpen:
+    """A tool call begins; its arguments follow as `ToolArgs` with the same index."""
+
+    index: int
+    id: str
+    name: str
+    choice: int = 0
+    signature: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ToolArgs:
+    """A piece of a tool call's JSON arguments, cut anywhere."""
+
+    index: int
+    text: str
+    choice: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Extra:
+    """A field without an event of its own (`name` within the delta), carried as it is: signatures, annotations."""
+
+    name: str
+    value: Any
+    choice: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Finish:
+    reason: FinishReason
+    choice: int = 0
+    logprobs: Any = None
+
+
+@dataclass(frozen=True, slots=True)
+class Tokens:
+    """The usage of the whole answer; where an upstream repeats it, the last one holds."""
+
+    usage: Usage
+
+
+@dataclass(frozen=True, slots=True)
+class Failed:
+    """The upstream reported, inside its answer, that it failed. `detail` is for the operator only."""
+
+    kind: ErrorKind
+    detail: str = ""
+
+
+Event = Start | Text | Reason | Refuse | ToolOpen | ToolArgs | Extra | Finish | Tokens | Failed
+
+SEMANTIC = (Text, Reason, Refuse, ToolOpen, ToolArgs, Finish)
+"""Events that commit the proxy to an upstream (an empty `Text` or `Reason` does not)."""
+
+
+def is_semantic(event: Event) -> bool:
+    """True if `event` is something a client would miss: text that is not empty, a tool call, a finish."""
+    if isinstance(event, Text | Reason | Refuse):
+        return bool(event.text)
+    return isinstance(event, SEMANTIC)
+
+
+@dataclass(slots=True)
+class FoldedTool:
+    id: str
+    name: str
+    arguments: str = ""
+    signature: str | None = None
+
+
+@dataclass(slots=True)
+class FoldedChoice:
+    text: str = ""
+    reasoning: str = ""
+    refusal: str = ""
+    tools: dict[int, FoldedTool] = field(default_factory=dict)
+    finish: FinishReason | None = None
+    extra: dict[str, Any] = field(default_factory=dict)
+    logprobs: Any = None
+
+
+@dataclass(slots=True)
+class Folded:
+    """A whole answer, put together from its events."""
+
+    id: str = ""
+    model: str = ""
+    created: int = 0
+    choices: dict[int, FoldedChoice] = field(default_factory=dict)
+    usage: Usage | None = None
+    failed: Failed | None = None
+
+    def choice(self, index: int) -> FoldedChoice:
+        return self.choices.setdefault(index, FoldedChoice())
+
+
+def _start(folded: Folded, event: Start) -> None:
+    folded.id, folded.model, folded.created = event.id, event.model, event.created
+
+
+def _text(folded: Folded, event: Text) -> None:
+    folded.choice(event.choice).text += event.text
+
+
+def _reason(folded: Folded, event: Reason) -> None:
+    folded.choice(event.choice).reasoning += event.text
+
+
+def _refuse(folded: Folded, event: Refuse) -> None:
+    folded.choice(event.choice).refusal += event.text
+
+
+def _tool_open(folded: Folded, event: ToolOpen) -> None:
+    folded.choice(event.choice).tools[event.index] = FoldedTool(event.id, event.name, "", event.signature)
+
+
+def _tool_args(folded: Folded, event: ToolArgs) -> None:
+    folded.choice(event.choice).tools[event.index].arguments += event.text
+
+
+def _extra(folded: Folded, event: Extra) -> None:
+    folded.choice(event.choice).extra[event.name] = event.value
+
+
+def _finish(folded: Folded, event: Finish) -> None:
+    choice = folded.choice(event.choice)
+    choice.finish, choice.logprobs = event.reason, event.logprobs
+
+
+def _tokens(folded: Folded, event: Tokens) -> None:
+    folded.usage = event.usage
+
+
+def _failed(folded: Folded, event: Failed) -> None:
+    folded.failed = event
+
+
+_FOLDS: Mapping[type, Any] = {
+    Start: _start,
+    Text: _text,
+    Reason: _reason,
+    Refuse: _refuse,
+    ToolOpen: _tool_open,
+    ToolArgs: _tool_args,
+    Extra: _extra,
+    Finish: _finish,
+    Tokens: _tokens,
+    Failed: _failed,
+}
+
+
+def fold(events: Iterable[Event]) -> Folded:
+    """Put a list of events together into the answer it describes."""
+    folded = Folded()
+    for event in events:
+        _FOLDS[type(event)](folded, event)
+    return folded

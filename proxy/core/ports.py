@@ -1,0 +1,93 @@
+"""What the engine needs of the outside world, as protocols; `adapters/` and `web/` implement them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+from proxy.core.decision import Origin, Timeouts
+from proxy.core.errors import ErrorKind
+from proxy.core.usage import UsageRecord
+
+
+@dataclass(frozen=True, slots=True)
+class WireRequest:
+    """A request to an upstream, built from scratch.
+
+    `path` starts with `/`. `headers` lack `host`, `content-length` and `connection`: framing is the transport's.
+    """
+
+    origin: Origin
+    method: str
+    path: str
+    headers: Sequence[tuple[bytes, bytes]]
+    body: bytes
+    timeouts: Timeouts
+
+
+class WireResponse(Protocol):
+    """An answer whose head has come in; the body is read piece by piece.
+
+    Whoever gets one must `close()` it, in `finally`. All failures are `UpstreamFailure`.
+    """
+
+    @property
+    def status(self) -> int: ...
+
+    @property
+    def headers(self) -> Mapping[str, str]:
+        """Names in lower case; of repeated fields the values joined by a comma."""
+        ...
+
+    async def read(self) -> bytes:
+        """The next piece of the decoded body, as it came; `b""` after the last. Back-pressure: reading is asking."""
+        ...
+
+    def expire(self, kind: ErrorKind) -> None:
+        """Make the pending `read` and all later ones fail with `kind`, and the connection close."""
+        ...
+
+    def close(self) -> None:
+        """Give the connection back if the answer was read to its end, else abort it. Safe to call twice."""
+        ...
+
+
+class Transport(Protocol):
+    """Carries one request to an upstream."""
+
+    async def send(self, request: WireRequest) -> WireResponse:
+        """Send and await the head of the answer; a cancelled call leaves no connection behind.
+
+        Raises `UpstreamFailure`: CONNECT (`sent` false), FIRST_BYTE_TIMEOUT, FAULT.
+        """
+        ...
+
+    async def aclose(self) -> None:
+        """Close all connections."""
+        ...
+
+
+class Reply(Protocol):
+    """The way back to the client; the only mutable object of a request."""
+
+    @property
+    def started(self) -> bool:
+        """True once status and headers are out: from then on only the body can say what happens."""
+        ...
+
+    async def start(self, status: int, headers: Sequence[tuple[bytes, bytes]]) -> None: ...
+
+    async def write(self, data: bytes) -> None:
+        """Send a piece of the body; returns when the client's socket has room again."""
+        ...
+
+    async def finish(self, data: bytes = b"") -> None:
+        """Send the last piece."""
+        ...
+
+
+class Ledger(Protocol):
+    """Keeps one record per request; never awaited on the client's time."""
+
+    def write(self, record: UsageRecord) -> None: ...

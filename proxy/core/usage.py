@@ -1,0 +1,56 @@
+"""What a request consumed, and the one record that is written of it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Literal
+
+from proxy.core.decision import Attempt
+
+UsageSource = Literal["vendor", "counted", "unknown"]
+
+
+@dataclass(frozen=True, slots=True)
+class Usage:
+    """Token counts in OpenAI's sense: `cached` and `cache_write` are parts of `prompt`, `reasoning` of `completion`."""
+
+    prompt: int = 0
+    completion: int = 0
+    cached: int = 0
+    cache_write: int = 0
+    reasoning: int = 0
+    source: UsageSource = "unknown"
+
+    @property
+    def total(self) -> int:
+        return self.prompt + self.completion
+
+
+@dataclass(frozen=True, slots=True)
+class UsageRecord:
+    """Everything that is kept of one request; written once, when it has ended, whatever way it ended.
+
+    `ended` is a finish reason (`stop`, `length`, `tool_calls`, …) or the name of an error kind in lower case.
+    Times are seconds; `first_token` is None when no semantic delta was seen.
+    """
+
+    id: str
+    correlation_id: str
+    at: datetime
+    tenant: str
+    endpoint: str
+    stream: bool
+    asked_model: str
+    route: str
+    upstream: str
+    model: str
+    mode: str
+    attempts: tuple[Attempt, ...]
+    status: int
+    ended: str
+    usage: Usage
+    seconds: float
+    first_token: float | None
+    offline: str | None = None
+    losses: tuple[str, ...] = ()

@@ -1,0 +1,140 @@
+"""A dialect is one file of pure machines: how one wire protocol's bytes become events, and events its bytes.
+
+`discover()` finds them; nothing registers itself. A file may leave `paths` empty (it is only spoken to upstreams).
+"""
+
+from __future__ import annotations
+
+import importlib
+import pkgutil
+from collections.abc import Sequence
+from typing import Protocol
+
+from proxy.core.chat import Chat, Losses
+from proxy.core.decision import Quirks
+from proxy.core.errors import ErrorKind, ProxyError
+from proxy.core.events import Event
+from proxy.core.request import Peek
+from proxy.core.usage import Usage
+
+
+class Passage(Protocol):
+    """One streamed answer on its way through the proxy: upstream bytes in, client bytes out.
+
+    A tap (identity) and a translation behave alike, so that the relay knows only this. Bytes leave in whole SSE
+    frames. Nothing of a frame that reports a failure leaves; `failure` is set instead and later input is ignored.
+    """
+
+    begun: bool
+    """A semantic delta was among the bytes given out: the commit rule's line."""
+    finished: bool
+    """Every choice that was seen has its finish reason: an end now is a good end."""
+    ended: bool
+    """The upstream's own end mark was seen (`[DONE]`, `message_stop`); what follows is ignored."""
+    failure: ErrorKind | None
+    """Set when the upstream reported an error inside its stream, or sent what is no frame of its dialect."""
+    detail: str
+    """For the operator: what was wrong."""
+    usage: Usage | None
+    model: str
+    """The model that the upstream says it is; empty until known."""
+    finish: str | None
+    """The (first choice's) finish reason, in OpenAI's words."""
+    written: int
+    """Characters of text, reasoning and arguments given out: the basis of an estimate if usage never comes."""
+
+    def feed(self, data: bytes) -> bytes:
+        """Take the next piece of the upstream's body; return what may go to the client now (maybe nothing)."""
+        ...
+
+    def close(self) -> bytes:
+        """The upstream's body has ended well; return what is left to say (an end mark that was missing).
+
+        If the answer is not complete, returns nothing and sets `failure`.
+        """
+        ...
+
+
+class Answer(Protocol):
+    """A whole answer, judged: `body` goes to the client as it is."""
+
+    body: bytes
+    usage: Usage | None
+    model: str
+    finish: str | None
+    written: int
+
+
+class Decoder(Protocol):
+    """Upstream bytes to events; any split of the bytes gives the same events."""
+
+    def feed(self, data: bytes) -> list[Event]: ...
+
+    def close(self) -> list[Event]: ...
+
+
+class Encoder(Protocol):
+    """Events to the client's bytes, in whole frames."""
+
+    def feed(self, event: Event) -> bytes: ...
+
+    def close(self) -> bytes: ...
+
+
+class Dialect(Protocol):
+    """Everything the proxy knows about one wire protocol."""
+
+    name: str
+    paths: tuple[str, ...]
+    """Inbound paths; `web/app.py` mounts what it finds."""
+
+    def peek(self, body: bytes) -> Peek:
+        """Check the body's outer form and read what routing needs; raises ProxyError BAD_REQUEST with a JSON path."""
+        ...
+
+    def prepare(self, body: bytes, peek: Peek, model: str, quirks: Quirks, overrides: dict[str, object]) -> bytes:
+        """Identity: the caller's bytes with the model renamed, usage asked for, quirks and overrides applied."""
+        ...
+
+    def tap(self, peek: Peek) -> Passage:
+        """Identity, streamed."""
+        ...
+
+    def judge(self, body: bytes) -> Answer:
+        """Identity, whole: raises UpstreamFailure unless `body` is a valid answer of this dialect."""
+        ...
+
+    def decode_request(self, body: bytes) -> tuple[Chat, ...]:
+        """Inbound to canonical; legacy completions with several prompts give several. Raises ProxyError."""
+        ...
+
+    def encode_request(self, chat: Chat, quirks: Quirks, losses: Losses) -> bytes:
+        """Canonical to the upstream's body. Raises ProxyError BAD_REQUEST for content that cannot be represented."""
+        ...
+
+    def decoder(self) -> Decoder: ...
+
+    def encoder(self, chat: Chat, created: int) -> Encoder:
+        """`created` (seconds since the epoch) is used where the upstream did not say."""
+        ...
+
+    def decode_body(self, body: bytes) -> list[Event]: ...
+
+    def encode_body(self, events: Sequence[Event], chat: Chat, created: int) -> bytes: ...
+
+    def encode_error(self, error: ProxyError) -> bytes:
+        """A whole error answer in the caller's own shape."""
+        ...
+
+    def encode_error_event(self, error: ProxyError) -> bytes:
+        """The same as a frame of a stream that has begun."""
+        ...
+
+
+def discover() -> dict[str, Dialect]:
+    """All dialects by name: each module of this package holds one `DIALECT`."""
+    found: dict[str, Dialect] = {}
+    for module in pkgutil.iter_modules(__path__):
+        dialect: Dialect = importlib.import_module(f"{__name__}.{module.name}").DIALECT
+        found[dialect.name] = dialect
+    return found
