@@ -89,7 +89,9 @@ class ErrorKind(Enum):
     DEADLINE = ErrorFacts(
         504, "timeout_error", "deadline_exceeded", "The request ran out of time.", "proxy", offline=True
     )
-    BUG = ErrorFacts(500, "server_error", "internal_error", "The proxy failed; the request id names it.", "proxy")
+    BUG = ErrorFacts(
+        500, "server_error", "internal_error", "The proxy failed; the request id names it.", "proxy"
+    )
 
     # How an attempt at an upstream ended.
     REJECTED = ErrorFacts(400, _INVALID, None, "The upstream refused the request.", "client")

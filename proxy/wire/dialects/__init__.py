@@ -92,7 +92,9 @@ class Dialect(Protocol):
         """Check the body's outer form and read what routing needs; raises ProxyError BAD_REQUEST with a JSON path."""
         ...
 
-    def prepare(self, body: bytes, peek: Peek, model: str, quirks: Quirks, overrides: dict[str, object]) -> bytes:
+    def prepare(
+        self, body: bytes, peek: Peek, model: str, quirks: Quirks, overrides: dict[str, object]
+    ) -> bytes:
         """Identity: the caller's bytes with the model renamed, usage asked for, quirks and overrides applied."""
         ...
 
