@@ -55,13 +55,9 @@ class ErrorKind(Enum):
     UNSUPPORTED_MEDIA = ErrorFacts(
         415, _INVALID, "unsupported_media_type", "Send JSON without a Content-Encoding.", "client"
     )
-    SLOW_REQUEST = ErrorFacts(
-        408, _INVALID, "request_timeout", "The request body did not arrive in time.", "client"
-    )
+    SLOW_REQUEST = ErrorFacts(408, _INVALID, "request_timeout", "The request body did not arrive in time.", "client")
     UNKNOWN_PATH = ErrorFacts(404, _INVALID, "unknown_url", "There is nothing at this path.", "client")
-    WRONG_METHOD = ErrorFacts(
-        405, _INVALID, "method_not_allowed", "This path does not take this method.", "client"
-    )
+    WRONG_METHOD = ErrorFacts(405, _INVALID, "method_not_allowed", "This path does not take this method.", "client")
     UNKNOWN_KEY = ErrorFacts(
         401, "authentication_error", "invalid_api_key", "The API key is missing or not valid.", "client"
     )
@@ -89,9 +85,7 @@ class ErrorKind(Enum):
     DEADLINE = ErrorFacts(
         504, "timeout_error", "deadline_exceeded", "The request ran out of time.", "proxy", offline=True
     )
-    BUG = ErrorFacts(
-        500, "server_error", "internal_error", "The proxy failed; the request id names it.", "proxy"
-    )
+    BUG = ErrorFacts(500, "server_error", "internal_error", "The proxy failed; the request id names it.", "proxy")
 
     # How an attempt at an upstream ended.
     REJECTED = ErrorFacts(400, _INVALID, None, "The upstream refused the request.", "client")
@@ -101,7 +95,7 @@ class ErrorKind(Enum):
     )  # fmt: skip
     MODEL_ABSENT = ErrorFacts(
         404, _INVALID, "model_not_found", "The upstream does not have this model.", "operator",
-        next_target=True, offline=True,
+        next_target=True,
     )  # fmt: skip
     AUTH = ErrorFacts(
         503, _UPSTREAM, "upstream_auth", "The upstream refused the proxy's credentials.", "operator",

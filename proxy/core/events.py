@@ -18,11 +18,15 @@ FinishReason = Literal["stop", "length", "tool_calls", "content_filter", "functi
 
 @dataclass(frozen=True, slots=True)
 class Start:
-    """The upstream began to answer; `created` is seconds since the epoch, 0 when it did not say."""
+    """The upstream began to answer; `created` is seconds since the epoch, 0 when it did not say.
+
+    `extra` holds top-level fields that go with every chunk: `system_fingerprint`, `service_tier`, `x_failsoft`.
+    """
 
     id: str
     model: str
     created: int = 0
+    extra: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,6 +141,7 @@ class Folded:
     id: str = ""
     model: str = ""
     created: int = 0
+    extra: Mapping[str, Any] = field(default_factory=dict)
     choices: dict[int, FoldedChoice] = field(default_factory=dict)
     usage: Usage | None = None
     failed: Failed | None = None
@@ -146,7 +151,8 @@ class Folded:
 
 
 def _start(folded: Folded, event: Start) -> None:
-    folded.id, folded.model, folded.created = event.id, event.model, event.created
+    folded.id, folded.model = event.id, event.model
+    folded.created, folded.extra = event.created, event.extra
 
 
 def _text(folded: Folded, event: Text) -> None:
