@@ -56,13 +56,22 @@ class Passage(Protocol):
 
 
 class Answer(Protocol):
-    """A whole answer, judged: `body` goes to the client as it is."""
+    """A whole answer, judged: `body` goes to the client as it is; the rest as in `Passage`."""
 
-    body: bytes
-    usage: Usage | None
-    model: str
-    finish: str | None
-    written: int
+    @property
+    def body(self) -> bytes: ...
+
+    @property
+    def usage(self) -> Usage | None: ...
+
+    @property
+    def model(self) -> str: ...
+
+    @property
+    def finish(self) -> str | None: ...
+
+    @property
+    def written(self) -> int: ...
 
 
 class Decoder(Protocol):
@@ -92,9 +101,7 @@ class Dialect(Protocol):
         """Check the body's outer form and read what routing needs; raises ProxyError BAD_REQUEST with a JSON path."""
         ...
 
-    def prepare(
-        self, body: bytes, peek: Peek, model: str, quirks: Quirks, overrides: dict[str, object]
-    ) -> bytes:
+    def prepare(self, body: bytes, peek: Peek, model: str, quirks: Quirks, overrides: dict[str, object]) -> bytes:
         """Identity: the caller's bytes with the model renamed, usage asked for, quirks and overrides applied."""
         ...
 

@@ -1,0 +1,123 @@
+"""OpenAI chat completions: the dialect most clients and most servers speak.
+
+Facts: OpenAI's SDK 3.52 types (request, answer, chunk), and what compatible servers are seen to do differently.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Final
+
+import msgspec
+
+from proxy.core.decision import Quirks
+from proxy.core.errors import ProxyError
+from proxy.core.request import Peek
+from proxy.wire import sse
+from proxy.wire.dialects import Answer, Passage
+from proxy.wire.peek import Head, peek_of, prepare, read_head
+from proxy.wire.tap import Choice, Tap, judge
+
+MAX_MESSAGES: Final = 10_000
+_GUARDED: Final = (b'"messages"', b'"stream"')
+
+
+class _Turn(msgspec.Struct):
+    role: str
+
+
+class _ChatHead(Head, kw_only=True):
+    messages: Annotated[list[_Turn], msgspec.Meta(min_length=1, max_length=MAX_MESSAGES)]
+    max_completion_tokens: int | None = None
+
+
+_HEAD: Final = msgspec.json.Decoder(_ChatHead)
+
+
+class OpenAIChat:
+    """See the module's docstring; the machine parts are in `wire/tap.py` and below."""
+
+    name: Final = "openai_chat"
+    paths: Final = ("/v1/chat/completions",)
+
+    def peek(self, body: bytes) -> Peek:
+        head = read_head(body, _HEAD)
+        return peek_of(head, head.max_tokens if head.max_completion_tokens is None else head.max_completion_tokens)
+
+    def prepare(self, body: bytes, peek: Peek, model: str, quirks: Quirks, overrides: dict[str, object]) -> bytes:
+        return prepare(body, peek, model, quirks, overrides, _GUARDED)
+
+    def tap(self, peek: Peek) -> Passage:
+        return Tap(measure, wants_usage=peek.include_usage)
+
+    def judge(self, body: bytes) -> Answer:
+        return judge(body, measure, lambda choice: isinstance(choice.message, dict))
+
+    def encode_error(self, error: ProxyError) -> bytes:
+        return encode_error(error)
+
+    def encode_error_event(self, error: ProxyError) -> bytes:
+        return sse.frame(encode_error(error))
+
+
+def encode_error(error: ProxyError) -> bytes:
+    """`{"error": {"message", "type", "param", "code"}}`, as all of OpenAI's endpoints answer."""
+    return msgspec.json.encode(
+        {
+            "error": {
+                "message": error.message,
+                "type": error.kind.facts.type,
+                "param": error.param,
+                "code": error.code,
+            }
+        }
+    )
+
+
+def measure(choice: Choice) -> tuple[int, bool]:
+    """Characters and weight of a delta or a message; see `tap.Measure`."""
+    delta = choice.delta if isinstance(choice.delta, dict) else choice.message
+    if not isinstance(delta, dict):
+        return 0, False
+    written = 0
+    speaks = False
+    for name, value in delta.items():
+        if not value or name == "role":
+            continue
+        if name in _TEXTS:
+            speaks = True
+            # Servers that know both names for thinking send the same text twice.
+            if name != "reasoning" or "reasoning_content" not in delta:
+                written += len(value) if isinstance(value, str) else len(text_of(value))
+        elif name in _CALLS:
+            length = _measure_calls(value)
+            written += length
+            speaks = speaks or length > 0
+        elif name == "audio":
+            speaks = True
+    return written, speaks
+
+
+_TEXTS: Final = frozenset({"content", "reasoning_content", "reasoning", "refusal"})
+_CALLS: Final = frozenset({"tool_calls", "function_call"})
+
+
+def text_of(content: Any) -> str:
+    """The text in content that is a list of parts, as some servers send it even in deltas."""
+    if not isinstance(content, list):
+        return ""
+    texts = [part.get("text") for part in content if isinstance(part, dict)]
+    return "".join(text for text in texts if isinstance(text, str))
+
+
+def _measure_calls(value: Any) -> int:
+    """Characters in ids, names and arguments of tool calls, wherever a server puts them."""
+    if isinstance(value, str):
+        return len(value)
+    if isinstance(value, dict):
+        return sum(_measure_calls(part) for name, part in value.items() if name != "type")
+    if isinstance(value, list):
+        return sum(map(_measure_calls, value))
+    return 0
+
+
+DIALECT: Final = OpenAIChat()

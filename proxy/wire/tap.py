@@ -1,0 +1,260 @@
+"""Watch an answer that passes untouched: when it begins, how it ends, what it cost, and whether it is one at all.
+
+The caller's and the upstream's dialect are the same, so whole frames go through byte for byte. Exceptions, all of them
+declared: comments, named events and empty events stay behind (a client's decoder may choke on them); the usage that
+only the proxy asked for is withheld; and nothing of a frame that reports a failure leaves.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Final
+
+import msgspec
+
+from proxy.core.errors import ErrorKind, UpstreamFailure
+from proxy.core.usage import Usage
+from proxy.wire import sse
+from proxy.wire.openai_errors import classify_inband
+from proxy.wire.usage import read_usage
+
+FAULTY_FINISH: Final = {
+    "error": ErrorKind.FAULT,
+    "insufficient_system_resource": ErrorKind.OVERLOAD,
+}
+"""Finish reasons by which an upstream says that it failed."""
+
+_USAGE_NULL: Final = b',"usage":null'
+_USAGE_NULL_SPACED: Final = re.compile(rb',\s*"usage"\s*:\s*null|(?<=[{\s])"usage"\s*:\s*null\s*,?')
+_TOP: Final = msgspec.json.Decoder(dict[str, msgspec.Raw])
+
+
+class Choice(msgspec.Struct):
+    """One entry of `choices`, chunk or whole; every field may be anything, for servers differ."""
+
+    index: Any = 0
+    delta: Any = None
+    message: Any = None
+    text: Any = None
+    finish_reason: Any = None
+
+
+class Chunk(msgspec.Struct):
+    """The fields of a chunk, or of a whole answer, that the proxy reads; all others are skipped undecoded."""
+
+    choices: list[Choice] | None = None
+    model: Any = ""
+    usage: Any = msgspec.UNSET
+    error: Any = None
+    message: Any = None
+    code: Any = None
+
+
+_CHUNK: Final = msgspec.json.Decoder(Chunk)
+
+Measure = Callable[[Choice], tuple[int, bool]]
+"""Of a choice: characters written in it, and whether it says anything a client would miss (but its finish)."""
+
+
+def read_chunk(data: bytes) -> Chunk | None:
+    """Decode a chunk or an answer; None if it is none.
+
+    Lone surrogates (a character cut between two chunks) and NaN pass the clients' decoders, so they pass here.
+    """
+    try:
+        return _CHUNK.decode(data)
+    except msgspec.ValidationError:
+        return None
+    except (ValueError, RecursionError):
+        pass
+    try:
+        return msgspec.convert(json.loads(data), Chunk)
+    except (ValueError, RecursionError):
+        return None
+
+
+class Tap:
+    """A `Passage` for the dialects whose streams are `data:` frames with `choices`, ended by `[DONE]`."""
+
+    __slots__ = (
+        "_done", "_framing", "_measure", "_open", "_wants_usage",
+        "begun", "detail", "ended", "failure", "finish", "finished", "model", "usage", "written",
+    )  # fmt: skip
+
+    def __init__(self, measure: Measure, *, wants_usage: bool) -> None:
+        self._measure = measure
+        self._wants_usage = wants_usage
+        self._framing = sse.Framing()
+        self._open: set[int] = set()
+        self._done: set[int] = set()
+        self.begun = False
+        self.finished = False
+        self.ended = False
+        self.failure: ErrorKind | None = None
+        self.detail = ""
+        self.usage: Usage | None = None
+        self.model = ""
+        self.finish: str | None = None
+        self.written = 0
+
+    def feed(self, data: bytes) -> bytes:
+        return self._pass(self._framing.feed(data))
+
+    def close(self) -> bytes:
+        out = self._pass(self._framing.close())
+        if self.failure or self.ended:
+            return out
+        if self.finished:
+            self.ended = True
+            return out + sse.DONE
+        if self.begun:
+            self._fail(ErrorKind.BROKEN_STREAM, "the stream ended before the answer was finished")
+        else:
+            self._fail(ErrorKind.NOT_AN_ANSWER, "empty stream")
+        return out
+
+    def _pass(self, frames: list[bytes]) -> bytes:
+        if len(frames) == 1:
+            out = b"" if self.ended or self.failure else self._take(frames[0])
+        else:
+            out = b"".join(self._take(frame) for frame in frames if not (self.ended or self.failure))
+        if self._framing.overflow and not (self.ended or self.failure):
+            self._fail(ErrorKind.NOT_AN_ANSWER, f"an event of more than {sse.LIMIT} bytes")
+        return out
+
+    def _take(self, raw: bytes) -> bytes:
+        """What of one raw frame may leave."""
+        event = ""
+        if sse.is_plain(raw):
+            data = raw[5:-2]
+        else:
+            frame = sse.parse(raw)
+            if not frame.data:
+                return b""
+            event, data = frame.event, frame.data
+            if not frame.pure:
+                raw = sse.frame(data)
+        chunk = read_chunk(data)
+        if chunk is None:
+            return self._take_other(raw, data)
+        if chunk.error or event == "error" or (chunk.choices is None and isinstance(chunk.message, str)):
+            failure = classify_inband(chunk.error or {"message": chunk.message, "code": chunk.code})
+            return self._fail(failure.kind, failure.detail)
+        if chunk.model and isinstance(chunk.model, str):
+            self.model = chunk.model
+        for choice in chunk.choices or ():
+            if not self._watch(choice):
+                return b""
+        return raw if chunk.usage is msgspec.UNSET else self._without_usage(raw, chunk)
+
+    def _take_other(self, raw: bytes, data: bytes) -> bytes:
+        """A frame that is no chunk: the end mark, or a failure."""
+        if not data.lstrip().startswith(b"[DONE]"):
+            return self._fail(ErrorKind.NOT_AN_ANSWER, f"not a chunk: {data[:200]!r}")
+        if not self.begun:
+            return self._fail(ErrorKind.NOT_AN_ANSWER, "empty stream")
+        if self._open and self._done:
+            return self._fail(ErrorKind.BROKEN_STREAM, "the stream ended before every choice was finished")
+        self.ended = True
+        return raw
+
+    def _watch(self, choice: Choice) -> bool:
+        """Take note of what a choice says; false if it says that the upstream failed."""
+        index = choice.index if type(choice.index) is int else 0
+        written, speaks = self._measure(choice)
+        reason = choice.finish_reason
+        if reason and isinstance(reason, str):
+            if reason in FAULTY_FINISH:
+                self._fail(FAULTY_FINISH[reason], f"finish reason {reason!r}")
+                return False
+            speaks = True
+            self._done.add(index)
+            self._open.discard(index)
+            if index == 0 or self.finish is None:
+                self.finish = reason
+            self.finished = not self._open
+        elif index not in self._done:
+            self._open.add(index)
+            self.finished = False
+        self.written += written
+        if speaks:
+            self.begun = True
+        return True
+
+    def _without_usage(self, raw: bytes, chunk: Chunk) -> bytes:
+        """Read the usage; take it out if the caller did not ask for it and it would not have been there."""
+        if chunk.usage is not None:
+            self.usage = read_usage(chunk.usage) or self.usage
+            return raw if self._wants_usage or chunk.choices else b""
+        return raw if self._wants_usage else _without_null(raw)
+
+    def _fail(self, kind: ErrorKind, detail: str) -> bytes:
+        self.failure, self.detail = kind, detail
+        return b""
+
+
+def _without_null(raw: bytes) -> bytes:
+    """Take a top-level `"usage":null` out of a frame; all other bytes stay.
+
+    Inside a JSON string every quote is escaped, so what looks like this field is one; only its level is uncertain,
+    and that only if there are several.
+    """
+    if raw.count(b'"usage"') == 1:
+        head, found, tail = raw.partition(_USAGE_NULL)
+        if found:
+            return head + tail
+        out, times = _USAGE_NULL_SPACED.subn(b"", raw)
+        if times == 1:
+            return out
+    data = sse.parse(raw).data or b""
+    try:
+        fields = _TOP.decode(data)
+    except ValueError:  # a lone surrogate: not worth a second parser, and a null is harmless
+        return raw
+    fields.pop("usage", None)
+    return sse.frame(msgspec.json.encode(fields))
+
+
+@dataclass(frozen=True, slots=True)
+class WholeAnswer:
+    """An `Answer` as it came."""
+
+    body: bytes
+    usage: Usage | None
+    model: str
+    finish: str | None
+    written: int
+
+
+def judge(body: bytes, measure: Measure, is_complete: Callable[[Choice], bool]) -> WholeAnswer:
+    """Check a whole answer; raises UpstreamFailure NOT_AN_ANSWER, or what the error inside it means.
+
+    Leading blank lines are dropped: some servers send them to keep the connection alive.
+    """
+    body = body.lstrip()
+    answer = read_chunk(body)
+    if answer is None:
+        raise UpstreamFailure(ErrorKind.NOT_AN_ANSWER, f"not a JSON answer: {body[:200]!r}")
+    if answer.error:
+        raise classify_inband(answer.error, ErrorKind.NOT_AN_ANSWER)
+    if not answer.choices or not all(is_complete(choice) for choice in answer.choices):
+        if isinstance(answer.message, str):
+            raise classify_inband({"message": answer.message, "code": answer.code}, ErrorKind.NOT_AN_ANSWER)
+        raise UpstreamFailure(ErrorKind.NOT_AN_ANSWER, f"an answer without choices: {body[:200]!r}")
+    finish: str | None = None
+    for choice in answer.choices:
+        reason = choice.finish_reason
+        if isinstance(reason, str) and reason:
+            if reason in FAULTY_FINISH:
+                raise UpstreamFailure(FAULTY_FINISH[reason], f"finish reason {reason!r}")
+            finish = finish or reason
+    return WholeAnswer(
+        body=body,
+        usage=None if answer.usage is msgspec.UNSET else read_usage(answer.usage),
+        model=answer.model if isinstance(answer.model, str) else "",
+        finish=finish,
+        written=sum(measure(choice)[0] for choice in answer.choices),
+    )

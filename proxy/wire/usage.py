@@ -1,0 +1,51 @@
+"""Read the `usage` object of OpenAI-shaped answers, whatever a server makes of it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from proxy.core.usage import Usage
+
+_MOST = 2**53
+
+
+def read_usage(usage: Any) -> Usage | None:
+    """The counts, made plausible (none negative, parts no larger than the whole); None if there are none.
+
+    Cached tokens are in `prompt_tokens_details.cached_tokens`, or in `prompt_cache_hit_tokens`. Some servers leave the
+    reasoning tokens out of `completion_tokens` but in `total_tokens`; they are put back.
+    """
+    if not isinstance(usage, dict) or not ("prompt_tokens" in usage or "completion_tokens" in usage):
+        return None
+    prompt, completion, total = (_count(usage, f"{name}_tokens") for name in ("prompt", "completion", "total"))
+    details, output = usage.get("prompt_tokens_details"), usage.get("completion_tokens_details")
+    reasoning = _count(output, "reasoning_tokens")
+    if reasoning and total == prompt + completion + reasoning:
+        completion += reasoning
+    cached = min(prompt, _count(details, "cached_tokens") or _count(usage, "prompt_cache_hit_tokens"))
+    return Usage(
+        prompt=prompt,
+        completion=completion,
+        cached=cached,
+        cache_write=min(prompt - cached, _count(details, "cache_write_tokens")),
+        reasoning=min(completion, reasoning),
+        source="vendor",
+    )
+
+
+def write_usage(usage: Usage) -> dict[str, Any]:
+    """The `usage` object that says the same."""
+    return {
+        "prompt_tokens": usage.prompt,
+        "completion_tokens": usage.completion,
+        "total_tokens": usage.total,
+        "prompt_tokens_details": {"cached_tokens": usage.cached, "cache_write_tokens": usage.cache_write},
+        "completion_tokens_details": {"reasoning_tokens": usage.reasoning},
+    }
+
+
+def _count(holder: Any, name: str) -> int:
+    value = holder.get(name) if isinstance(holder, dict) else None
+    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value <= _MOST:
+        return 0
+    return int(value)
