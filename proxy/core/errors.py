@@ -81,10 +81,12 @@ class ErrorKind(Enum):
     OFFLINE_UNAVAILABLE = ErrorFacts(
         503, "service_unavailable_error", "offline_unavailable",
         "Every upstream failed, and no honest offline answer exists for this request.", "upstream",
+        next_target=True,
     )  # fmt: skip
     DEADLINE = ErrorFacts(
-        504, "timeout_error", "deadline_exceeded", "The request ran out of time.", "proxy", offline=True
-    )
+        504, "timeout_error", "deadline_exceeded", "The request ran out of time.", "proxy",
+        next_target=True, offline=True,
+    )  # fmt: skip
     BUG = ErrorFacts(500, "server_error", "internal_error", "The proxy failed; the request id names it.", "proxy")
 
     # How an attempt at an upstream ended.

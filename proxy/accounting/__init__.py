@@ -1,0 +1,1 @@
+"""L2: what requests consumed and how upstreams did."""

@@ -1,0 +1,142 @@
+"""Counts and latencies per upstream, in constant memory."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from datetime import datetime
+
+from proxy.core.decision import Attempt
+from proxy.core.usage import UsageRecord
+
+_PER_DOUBLING = 8  # buckets each time a duration doubles: a quantile is at most 4.5 % off
+_FLOOR = 1e-4  # seconds; everything faster shares the first bucket
+_BUCKETS = 24 * _PER_DOUBLING  # up to 1,677 s
+
+
+class Histogram:
+    """Durations in seconds, in buckets that grow by a constant factor."""
+
+    __slots__ = ("_counts", "_sum", "count")
+
+    def __init__(self) -> None:
+        self._counts = [0] * _BUCKETS
+        self._sum = 0.0
+        self.count = 0
+
+    def add(self, seconds: float) -> None:
+        bucket = int(math.log2(seconds / _FLOOR) * _PER_DOUBLING) if seconds > _FLOOR else 0
+        self._counts[min(bucket, _BUCKETS - 1)] += 1
+        self._sum += seconds
+        self.count += 1
+
+    @property
+    def mean(self) -> float | None:
+        return self._sum / self.count if self.count else None
+
+    def quantile(self, q: float) -> float | None:
+        """The value below which the share `q` of all durations lies, None while there are none."""
+        if not self.count:
+            return None
+        rank = q * self.count
+        seen = 0
+        for bucket, count in enumerate(self._counts):
+            seen += count
+            if seen >= rank:
+                break
+        return _FLOOR * float(2 ** ((bucket + 0.5) / _PER_DOUBLING))
+
+    def summary(self) -> dict[str, float | None]:
+        """Mean and quantiles in milliseconds, rounded to what the buckets can tell."""
+        values = {"mean": self.mean, "p50": self.quantile(0.5), "p95": self.quantile(0.95), "p99": self.quantile(0.99)}
+        return {name: None if value is None else round(value * 1000, 2) for name, value in values.items()}
+
+
+@dataclass(slots=True)
+class UpstreamStatistics:
+    """One upstream since the last reset. `requests` were answered by it, `fallbacks` left it for another target."""
+
+    requests: int = 0
+    attempts: int = 0
+    errors: int = 0
+    fallbacks: int = 0
+    prompt_tokens: int = 0
+    completion_tokens: int = 0
+    last_outcome: str | None = None
+    last_at: datetime | None = None
+    latency: Histogram = field(default_factory=Histogram)
+    first_token: Histogram = field(default_factory=Histogram)
+
+    def describe(self) -> dict[str, object]:
+        """The form shown under `/admin`; latencies are of successful attempts, in milliseconds."""
+        return {
+            "requests": self.requests,
+            "attempts": self.attempts,
+            "errors": self.errors,
+            "fallbacks": self.fallbacks,
+            "tokens": {"prompt": self.prompt_tokens, "completion": self.completion_tokens},
+            "latency_ms": self.latency.summary(),
+            "first_token_ms": self.first_token.summary(),
+            "last_outcome": self.last_outcome,
+            "last_request": self.last_at.isoformat(timespec="milliseconds") if self.last_at else None,
+        }
+
+
+class Statistics:
+    """Folds the records of ended requests; `since` is the time of the last reset."""
+
+    def __init__(self, since: datetime) -> None:
+        self.reset(since)
+
+    def reset(self, since: datetime) -> None:
+        self.since = since
+        self.requests = 0
+        self.errors = 0
+        self.offline = 0
+        self.client_gone = 0
+        self.latency = Histogram()
+        self._upstreams: dict[str, UpstreamStatistics] = {}
+
+    def of(self, upstream: str) -> UpstreamStatistics:
+        return self._upstreams.setdefault(upstream, UpstreamStatistics())
+
+    def write(self, record: UsageRecord) -> None:
+        """Count one ended request."""
+        self.requests += 1
+        self.errors += record.status >= 400 and record.status != 499
+        self.client_gone += record.status == 499
+        self.offline += record.offline is not None
+        self.latency.add(record.seconds)
+        for number, attempt in enumerate(record.attempts, 1):
+            self._count_attempt(attempt, record, moved_on=number < len(record.attempts))
+        if record.upstream:
+            answered = self.of(record.upstream)
+            answered.requests += 1
+            answered.prompt_tokens += record.usage.prompt
+            answered.completion_tokens += record.usage.completion
+
+    def _count_attempt(self, attempt: Attempt, record: UsageRecord, *, moved_on: bool) -> None:
+        row = self.of(attempt.upstream)
+        row.attempts += 1
+        row.fallbacks += moved_on
+        row.last_at = record.at
+        row.last_outcome = "success" if attempt.kind is None else attempt.kind.label
+        if attempt.kind is None:
+            row.latency.add(attempt.seconds)
+        elif attempt.kind.facts.blame != "client":
+            row.errors += 1
+        if attempt.first_token is not None:
+            row.first_token.add(attempt.first_token)
+
+    def describe(self, upstreams: Iterable[str]) -> dict[str, object]:
+        """The totals and a row for each of `upstreams`."""
+        return {
+            "since": self.since.isoformat(timespec="seconds"),
+            "requests": self.requests,
+            "errors": self.errors,
+            "offline_answers": self.offline,
+            "client_disconnects": self.client_gone,
+            "latency_ms": self.latency.summary(),
+            "upstreams": {name: self.of(name).describe() for name in upstreams},
+        }

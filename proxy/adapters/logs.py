@@ -1,0 +1,139 @@
+"""One structured line per request, and the process's own messages, on standard error."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+import sys
+from typing import IO, Any, Literal
+
+import msgspec
+
+from proxy.core.usage import UsageRecord
+
+_FIELD_LIMIT = 2048
+_FLUSH_AFTER = 0.05  # seconds; lines of one burst leave in one write
+_FLUSH_SIZE = 64 << 10
+_EXTRAS = ("request_id",)
+
+
+def clean(text: str) -> str:
+    """`text` on one line and at most 2 KiB: control characters and line separators as escapes."""
+    text = text[:_FIELD_LIMIT]
+    if text.isprintable():
+        return text
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
+
+
+def line_of(record: UsageRecord) -> dict[str, Any]:
+    """What is logged of a request: never a body, a header or a key."""
+    usage = record.usage
+    line: dict[str, Any] = {
+        "time": record.at.isoformat(timespec="milliseconds"),
+        "event": "request",
+        "id": record.id,
+        "correlation_id": clean(record.correlation_id),
+        "tenant": clean(record.tenant),
+        "endpoint": clean(record.endpoint),
+        "stream": record.stream,
+        "asked": clean(record.asked_model),
+        "route": clean(record.route),
+        "upstream": record.upstream,
+        "model": clean(record.model),
+        "mode": record.mode,
+        "status": record.status,
+        "ended": record.ended,
+        "ms": round(record.seconds * 1000, 3),
+        "first_token_ms": None if record.first_token is None else round(record.first_token * 1000, 3),
+        "attempts": [
+            {
+                "target": f"{attempt.upstream}/{clean(attempt.model)}",
+                "outcome": attempt.kind.label if attempt.kind else "success",
+                "status": attempt.status,
+                "ms": round(attempt.seconds * 1000, 3),
+            }
+            for attempt in record.attempts
+        ],
+        "tokens": {"prompt": usage.prompt, "completion": usage.completion, "source": usage.source},
+    }
+    if record.offline is not None:
+        line["offline"] = record.offline
+    if record.losses:
+        line["losses"] = [clean(loss) for loss in record.losses]
+    return line
+
+
+def as_text(line: dict[str, Any]) -> str:
+    """The same line for human eyes."""
+    tried = " → ".join(f"{a['target']} {a['outcome']} {a['ms']:.0f}ms" for a in line["attempts"]) or "-"
+    tokens = line["tokens"]
+    return (
+        f"{line['time']} {line['status']} {line['endpoint']} {line['asked'] or '-'} "
+        f"route={line['route'] or '-'} {tried} {line['ended']} {line['ms']:.0f}ms "
+        f"tokens={tokens['prompt']}+{tokens['completion']} id={line['id']} correlation={line['correlation_id']}"
+    )
+
+
+class RequestLog:
+    """A `Ledger` that writes lines; they are buffered for a moment, never on a client's time."""
+
+    def __init__(self, form: Literal["json", "text"], stream: IO[str] | None = None) -> None:
+        self._form = form
+        self._stream = stream or sys.stderr
+        self._encode = msgspec.json.Encoder().encode
+        self._lines: list[str] = []
+        self._size = 0
+        self._timer: asyncio.TimerHandle | None = None
+
+    def write(self, record: UsageRecord) -> None:
+        line = line_of(record)
+        text = self._encode(line).decode() if self._form == "json" else as_text(line)
+        self._lines.append(text)
+        self._size += len(text)
+        if self._size > _FLUSH_SIZE:
+            self.flush()
+        elif self._timer is None:
+            self._timer = asyncio.get_running_loop().call_later(_FLUSH_AFTER, self.flush)
+
+    def flush(self) -> None:
+        """Write out what is buffered; called at the end of the process too."""
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        if self._lines:
+            lines, self._lines, self._size = self._lines, [], 0
+            self._stream.write("\n".join(lines) + "\n")
+            self._stream.flush()
+
+
+class _Formatter(logging.Formatter):
+    """The process's own messages in the form of the request lines; an exception keeps its trace for the operator."""
+
+    def __init__(self, form: Literal["json", "text"]) -> None:
+        super().__init__("%(asctime)s %(levelname)s %(message)s")
+        self._form = form
+
+    def format(self, record: logging.LogRecord) -> str:
+        if self._form == "text":
+            return super().format(record)
+        line = {
+            "time": self.formatTime(record, "%Y-%m-%dT%H:%M:%S"),
+            "event": "message",
+            "level": record.levelname.lower(),
+            "message": clean(record.getMessage()),
+        }
+        line.update({name: getattr(record, name) for name in _EXTRAS if hasattr(record, name)})
+        if record.exc_info:
+            line["trace"] = self.formatException(record.exc_info)
+        return json.dumps(line, ensure_ascii=False)
+
+
+def configure(form: Literal["json", "text"], level: str) -> None:
+    """Send the messages of this process to standard error in one form."""
+    stream = logging.StreamHandler()
+    stream.setFormatter(_Formatter(form))
+    root = logging.getLogger("failsoft")
+    root.handlers[:] = [stream]
+    root.setLevel(level.upper())
+    root.propagate = False

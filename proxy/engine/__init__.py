@@ -1,0 +1,1 @@
+"""L4: the only orchestration. Knows ports, not adapters."""

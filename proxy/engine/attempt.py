@@ -1,0 +1,295 @@
+"""One try at one target with one key: build the request, send it, judge the answer, deliver it.
+
+This module is the attempt border: whatever goes wrong inside an attempt comes out as `UpstreamFailure`, unless the
+answer had begun, for then the client was told inside its stream.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+
+from proxy import __version__
+from proxy.accounting.estimate import counted
+from proxy.core.clock import Clock
+from proxy.core.decision import Attempt, Target, Timeouts, Upstream
+from proxy.core.errors import ErrorKind, ProxyError, UpstreamFailure
+from proxy.core.ports import Reply, Transport, WireRequest, WireResponse
+from proxy.core.request import Inbound
+from proxy.core.secret import Secret
+from proxy.core.usage import Usage
+from proxy.engine.heartbeat import Heartbeat
+from proxy.engine.journey import Journey
+from proxy.engine.relay import hold_until_begun, relay
+from proxy.wire.crossing import Crossing, cross
+from proxy.wire.dialects import Answer, Dialect, Passage
+
+log = logging.getLogger("failsoft")
+
+NO_KEY = Secret("")
+STREAM_HEAD = ((b"content-type", b"text/event-stream; charset=utf-8"), (b"x-accel-buffering", b"no"))
+
+_ANSWER_LIMIT = 64 << 20
+_ERROR_LIMIT = 64 << 10
+_LINGER = 5.0  # seconds an upstream may go on after its end mark before its connection is closed
+_COME_BACK = 30.0  # seconds; what an offline answer advises when no upstream named a time
+_REQUEST_HEAD = (
+    (b"content-type", b"application/json"),
+    (b"accept", b"application/json, text/event-stream"),
+    (b"accept-encoding", b"identity"),
+    (b"user-agent", b"failsoft/" + __version__.encode()),
+)
+
+
+@dataclass(slots=True)
+class Delivery:
+    """One request on its way to an answer; `deadline` is monotonic seconds and no attempt outlives it."""
+
+    journey: Journey
+    inbound: Inbound
+    dialect: Dialect
+    reply: Reply
+    heartbeat: Heartbeat | None
+    deadline: float
+
+
+class Attempts:
+    """Makes attempts; holds nothing but what all of them share."""
+
+    def __init__(self, transport: Transport, offline: Transport, dialects: Mapping[str, Dialect], clock: Clock) -> None:
+        self._transport = transport
+        self._offline = offline
+        self._dialects = dialects
+        self._clock = clock
+
+    async def make(self, delivery: Delivery, target: Target, key: Secret) -> None:
+        """Returns when the client has its answer or was told that it broke off.
+
+        Raises UpstreamFailure while another target may still answer, ProxyError if the request cannot be put to this
+        target at all.
+        """
+        journey, started = delivery.journey, self._clock.monotonic()
+        outcome: UpstreamFailure | None = None
+        try:
+            await self._exchange(delivery, target, key)
+        except UpstreamFailure as failure:
+            outcome = failure
+            if journey.target is None:
+                raise
+            await self._tell_break(delivery, failure)
+        except ProxyError:
+            raise
+        except Exception as error:
+            log.exception("attempt failed", extra={"request_id": journey.id})
+            outcome = UpstreamFailure(ErrorKind.FAULT, type(error).__name__)
+            if journey.target is None:
+                raise outcome from error
+            await self._tell_break(delivery, outcome)
+        except asyncio.CancelledError:
+            outcome = UpstreamFailure(ErrorKind.CLIENT_GONE)
+            raise
+        finally:
+            now = self._clock.monotonic()
+            first = journey.first_token if journey.target is target else None
+            journey.attempts.append(
+                Attempt(
+                    target.upstream.name,
+                    target.model,
+                    key.fingerprint if key else None,
+                    now - started,
+                    outcome.kind if outcome else None,
+                    (outcome.status or 0) if outcome else 200,
+                    None if first is None else first - (started - journey.started),
+                )
+            )
+
+    async def _exchange(self, delivery: Delivery, target: Target, key: Secret) -> None:
+        inbound, upstream = delivery.inbound, target.upstream
+        spoken = inbound.dialect if inbound.dialect in upstream.paths else next(iter(upstream.paths))
+        crossing = cross(
+            delivery.dialect,
+            self._dialects[spoken],
+            inbound.body,
+            inbound.peek,
+            target.model,
+            upstream.quirks,
+            target.params,
+            int(delivery.journey.at.timestamp()),
+        )
+        head = self._head(delivery, upstream, key)
+        path = upstream.base + upstream.paths[spoken]
+        timeouts = self._timeouts(delivery, upstream)
+        requests = [WireRequest(upstream.origin, "POST", path, head, body, timeouts) for body in crossing.bodies]
+        deliver = self._streamed if inbound.peek.stream else self._whole
+        await deliver(delivery, target, crossing, requests)
+
+    def _head(self, delivery: Delivery, upstream: Upstream, key: Secret) -> Sequence[tuple[bytes, bytes]]:
+        """The request's headers, from scratch: nothing that the client sent is among them."""
+        request_id = (b"x-client-request-id", delivery.journey.id.encode())
+        head = (*_REQUEST_HEAD, request_id, *upstream.headers(key))
+        return (*head, *_occasion(delivery)) if upstream.offline else head
+
+    def _timeouts(self, delivery: Delivery, upstream: Upstream) -> Timeouts:
+        """The upstream's own, shortened to what is left of the request.
+
+        A whole answer's head comes only when the model is done, so there the attempt's time is the limit.
+        """
+        if upstream.offline:
+            return upstream.timeouts
+        left = delivery.deadline - self._clock.monotonic()
+        if left <= 0:
+            raise UpstreamFailure(ErrorKind.DEADLINE, sent=False)
+        timeouts = upstream.timeouts
+        attempt = min(timeouts.attempt, left)
+        first_byte = timeouts.first_byte if delivery.inbound.peek.stream else attempt
+        return replace(timeouts, attempt=attempt, first_byte=min(first_byte, attempt))
+
+    async def _open(self, upstream: Upstream, request: WireRequest) -> WireResponse:
+        """Send, and judge the status; the caller closes what it gets."""
+        transport = self._offline if upstream.offline else self._transport
+        response = await transport.send(request)
+        if 200 <= response.status < 300:
+            return response
+        try:
+            body = await _read_whole(response, _ERROR_LIMIT, cut=True)
+        finally:
+            response.close()
+        raise upstream.classify(response.status, response.headers, body)
+
+    async def _whole(
+        self, delivery: Delivery, target: Target, crossing: Crossing, requests: Sequence[WireRequest]
+    ) -> None:
+        bodies = []
+        for request in requests:
+            response = await self._open(target.upstream, request)
+            expiry = asyncio.get_running_loop().call_later(
+                request.timeouts.attempt, response.expire, ErrorKind.IDLE_TIMEOUT
+            )
+            try:
+                bodies.append(await _read_whole(response, _ANSWER_LIMIT))
+            finally:
+                expiry.cancel()
+                response.close()
+        answer = crossing.answer(bodies)
+        journey = self._commit(delivery, target, crossing)
+        self._account(journey, delivery.inbound, answer)
+        journey.status = 200
+        head = [(b"content-type", b"application/json"), (b"content-length", b"%d" % len(answer.body))]
+        await delivery.reply.start(200, head + journey.receipt())
+        await delivery.reply.finish(answer.body)
+
+    async def _streamed(
+        self, delivery: Delivery, target: Target, crossing: Crossing, requests: Sequence[WireRequest]
+    ) -> None:
+        assert delivery.heartbeat is not None
+        reply, journey = delivery.reply, delivery.journey
+        for number, request in enumerate(requests):
+            passage = crossing.passage(number)
+            response = await self._open(target.upstream, request)
+            timeouts = request.timeouts
+            expiry = asyncio.get_running_loop().call_later(timeouts.attempt, response.expire, ErrorKind.IDLE_TIMEOUT)
+            waiting = asyncio.get_running_loop().call_later(
+                timeouts.first_token, response.expire, ErrorKind.FIRST_TOKEN_TIMEOUT
+            )
+            try:
+                held = await hold_until_begun(response, passage)
+                waiting.cancel()
+                if number == 0:
+                    await self._begin(delivery, target, crossing)
+                delivery.heartbeat.heard()
+                await reply.write(held)
+                await relay(response, passage, reply, delivery.heartbeat)
+                if number == len(requests) - 1:
+                    await reply.finish()
+                expiry.cancel()
+                await self._linger(response)
+            finally:
+                waiting.cancel()
+                expiry.cancel()
+                response.close()
+                self._account(journey, delivery.inbound, passage)
+
+    async def _begin(self, delivery: Delivery, target: Target, crossing: Crossing) -> None:
+        """The commit: from here on this target answers, or the client is told that it broke off."""
+        journey = self._commit(delivery, target, crossing)
+        journey.status = 200
+        journey.first_token = self._clock.monotonic() - journey.started
+        if delivery.reply.started:  # a heartbeat was sent: the head is gone, so the receipt goes as comments
+            lines = [b": %s: %s\n" % field for field in journey.receipt()]
+            await delivery.reply.write(b"".join(lines) + b"\n")
+        else:
+            await delivery.reply.start(200, [*STREAM_HEAD, *journey.receipt()])
+
+    def _commit(self, delivery: Delivery, target: Target, crossing: Crossing) -> Journey:
+        journey = delivery.journey
+        journey.target, journey.mode, journey.losses = target, crossing.mode, tuple(crossing.losses)
+        journey.offline = target.model if target.upstream.offline else None
+        return journey
+
+    def _account(self, journey: Journey, inbound: Inbound, told: Answer | Passage) -> None:
+        """Take over what the answer says of itself; of several prompts' answers the usages add up."""
+        if journey.target is None:
+            return
+        usage = told.usage or counted(len(inbound.body), told.written)
+        journey.usage = _add(journey.usage, usage) if journey.usage.source != "unknown" else usage
+        journey.reported_model = told.model
+        journey.ended = told.finish or "stop"
+
+    async def _linger(self, response: WireResponse) -> None:
+        """Read what follows the end mark, so that the connection can be used again; not for long."""
+        expiry = asyncio.get_running_loop().call_later(_LINGER, response.expire, ErrorKind.IDLE_TIMEOUT)
+        try:
+            while await response.read():
+                pass
+        except UpstreamFailure:
+            return
+        finally:
+            expiry.cancel()
+
+    async def _tell_break(self, delivery: Delivery, failure: UpstreamFailure) -> None:
+        """The answer had begun: say so with one error event, and neither an end mark nor a finish reason."""
+        delivery.journey.end(ErrorKind.BROKEN_STREAM, 200)
+        event = delivery.dialect.encode_error_event(ProxyError(ErrorKind.BROKEN_STREAM))
+        log.warning("stream broke: %s", failure, extra={"request_id": delivery.journey.id})
+        await delivery.reply.finish(event)
+
+
+def _occasion(delivery: Delivery) -> Sequence[tuple[bytes, bytes]]:
+    """What offline synthesis may say of the request that it stands in for."""
+    journey = delivery.journey
+    waits = [failure.retry_after for _, failure in journey.failures if failure.retry_after is not None]
+    told = {
+        b"x-failsoft-asked": delivery.inbound.peek.model,
+        b"x-failsoft-route": journey.decision.route if journey.decision else "",
+        b"x-failsoft-retry-after": str(max(1, round(min(waits, default=_COME_BACK)))),
+        b"x-failsoft-created": str(int(journey.at.timestamp())),
+    }
+    return [(name, value.encode("latin-1", "replace")) for name, value in told.items()]
+
+
+async def _read_whole(response: WireResponse, limit: int, *, cut: bool = False) -> bytes:
+    """The body up to `limit` bytes; longer ones are cut, or a failure."""
+    first = await response.read()
+    pieces, size = [first], len(first)
+    while pieces[-1]:
+        if size > limit:
+            if cut:
+                break
+            raise UpstreamFailure(ErrorKind.FAULT, f"an answer of more than {limit} bytes")
+        piece = await response.read()
+        pieces.append(piece)
+        size += len(piece)
+    return first if len(pieces) <= 2 else b"".join(pieces)[: limit if cut else None]
+
+
+def _add(one: Usage, other: Usage) -> Usage:
+    return Usage(
+        one.prompt + other.prompt,
+        one.completion + other.completion,
+        one.cached + other.cached,
+        one.cache_write + other.cache_write,
+        one.reasoning + other.reasoning,
+        one.source,
+    )

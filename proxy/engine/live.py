@@ -1,0 +1,68 @@
+"""What is true now: the current snapshot, and the state that outlives it."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+
+from proxy.accounting.statistics import Statistics
+from proxy.config.compile import Snapshot
+from proxy.core.clock import Clock
+from proxy.core.decision import Target
+from proxy.core.usage import UsageRecord
+
+_WEIGHT = 0.2  # of the newest sample in the moving average of times to first token
+
+
+class Live:
+    """One per process. A request takes `snapshot` once and never looks again; everything else is keyed by name.
+
+    It is also the `View` that routing has of the present.
+    """
+
+    def __init__(self, snapshot: Snapshot, clock: Clock) -> None:
+        self.snapshot = snapshot
+        self.clock = clock
+        self.started = clock.monotonic()
+        self.statistics = Statistics(clock.wall())
+        self.in_flight = 0
+        self.draining = False
+        self._listed: dict[str, frozenset[str]] = {}
+        self._busy: Counter[str] = Counter()
+        self._first_token: dict[tuple[str, str], float] = {}
+
+    def listed(self, upstream: str) -> frozenset[str] | None:
+        """The models that the upstream lists, None while nobody could ask it."""
+        return self._listed.get(upstream)
+
+    def note_listed(self, upstream: str, models: Sequence[str]) -> None:
+        self._listed[upstream] = frozenset(models)
+
+    def is_down(self, upstream: str) -> bool:  # noqa: ARG002: nothing takes an upstream down yet
+        return False
+
+    def is_open(self, target: Target) -> bool:  # noqa: ARG002: nor opens a breaker
+        return False
+
+    def first_token(self, target: Target) -> float | None:
+        """Moving average of seconds to the first token, None before the first."""
+        return self._first_token.get((target.upstream.name, target.model))
+
+    def requests_at(self, upstream: str) -> int:
+        """Requests under way at the upstream now."""
+        return self._busy[upstream]
+
+    def enter(self, upstream: str) -> None:
+        self._busy[upstream] += 1
+
+    def leave(self, upstream: str) -> None:
+        self._busy[upstream] -= 1
+
+    def write(self, record: UsageRecord) -> None:
+        """Learn from one ended request."""
+        self.statistics.write(record)
+        for attempt in record.attempts:
+            if attempt.first_token is not None:
+                place = (attempt.upstream, attempt.model)
+                before = self._first_token.get(place, attempt.first_token)
+                self._first_token[place] = before + _WEIGHT * (attempt.first_token - before)

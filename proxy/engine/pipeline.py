@@ -1,0 +1,111 @@
+"""The whole path of a request, to be read from top to bottom: decide, walk the targets, answer, write it down."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from proxy.core.clock import Clock
+from proxy.core.decision import Decision, Target
+from proxy.core.errors import ErrorKind, ProxyError, UpstreamFailure
+from proxy.core.ports import Ledger, Reply
+from proxy.core.request import Inbound
+from proxy.core.secret import Secret
+from proxy.engine.attempt import NO_KEY, STREAM_HEAD, Attempts, Delivery
+from proxy.engine.heartbeat import Heartbeat
+from proxy.engine.journey import Journey
+from proxy.engine.live import Live
+from proxy.engine.verdict import exhausted, rejection
+from proxy.routing.facts import Facts
+from proxy.wire.dialects import Dialect
+
+AUTO = "auto"
+
+
+class Engine:
+    """Serves requests; one per process."""
+
+    def __init__(
+        self, live: Live, attempts: Attempts, dialects: Mapping[str, Dialect], ledgers: Sequence[Ledger], clock: Clock
+    ) -> None:
+        self.live = live
+        self._attempts = attempts
+        self._dialects = dialects
+        self._ledgers = ledgers
+        self._clock = clock
+
+    async def serve(self, journey: Journey, inbound: Inbound, reply: Reply) -> None:
+        """Answer one request. Returns when the answer is out, whole or broken off; raises ProxyError otherwise."""
+        journey.inbound = inbound
+        snapshot = self.live.snapshot
+        decision = snapshot.decide(Facts(inbound, self.live.clock.wall()), self.live)
+        journey.decision = decision
+        dialect = self._dialects[inbound.dialect]
+        deadline = journey.started + decision.deadline
+        delivery = Delivery(journey, inbound, dialect, reply, None, deadline)
+        self.live.in_flight += 1
+        try:
+            if inbound.peek.stream:
+                delivery.heartbeat = self._heartbeat(journey, reply)
+            await self._walk(delivery, decision)
+        finally:
+            self.live.in_flight -= 1
+            if delivery.heartbeat is not None:
+                delivery.heartbeat.stop()
+
+    def settle(self, journey: Journey) -> None:
+        """Write the one record of a request that has ended, whatever way it ended."""
+        record = journey.record(self._clock.monotonic())
+        for ledger in self._ledgers:
+            ledger.write(record)
+
+    def _heartbeat(self, journey: Journey, reply: Reply) -> Heartbeat:
+        async def begin() -> None:
+            if not reply.started:
+                await reply.start(200, [*STREAM_HEAD, *journey.receipt()])
+
+        beat = self.live.snapshot.server.heartbeat
+        return Heartbeat(beat.first, beat.every, begin, reply.write)
+
+    async def _walk(self, delivery: Delivery, decision: Decision) -> None:
+        """Try the candidates in order until one has answered."""
+        journey = delivery.journey
+        for target in decision.candidates:
+            if target.upstream.offline and not _offline_may_answer(delivery):
+                continue
+            for key in target.upstream.keys or (NO_KEY,):
+                if not target.upstream.offline:
+                    if journey.tries >= decision.max_attempts:
+                        break
+                    journey.tries += 1
+                failure = await self._try(delivery, target, key)
+                if failure is None:
+                    return
+                if not failure.kind.facts.other_key:
+                    break
+        raise exhausted(journey.failures)
+
+    async def _try(self, delivery: Delivery, target: Target, key: Secret) -> UpstreamFailure | None:
+        """None if the client has its answer; raises ProxyError if no other target may be tried."""
+        upstream = target.upstream.name
+        self.live.enter(upstream)
+        try:
+            await self._attempts.make(delivery, target, key)
+        except UpstreamFailure as failure:
+            if not failure.kind.facts.next_target:
+                raise rejection(failure) from failure
+            delivery.journey.failures.append((str(target), failure))
+            return failure
+        finally:
+            self.live.leave(upstream)
+        return None
+
+
+def _offline_may_answer(delivery: Delivery) -> bool:
+    """Offline answers stand in for upstreams that could not answer, never for a request that is at fault.
+
+    An absent model counts as the operator's trouble only if the caller left the choice to the proxy.
+    """
+    failures = [failure.kind for _, failure in delivery.journey.failures]
+    if ErrorKind.MODEL_ABSENT in failures and delivery.inbound.peek.model == AUTO:
+        return True
+    return not failures or any(kind.facts.offline for kind in failures)

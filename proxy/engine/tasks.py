@@ -1,0 +1,21 @@
+"""Background work that must not end unnoticed."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable
+
+log = logging.getLogger("failsoft")
+
+_PAUSE = 5.0  # seconds before a task that failed is started again
+
+
+async def supervise(name: str, work: Callable[[], Awaitable[None]]) -> None:
+    """Run `work`; log what ends it and start it again, until cancelled."""
+    while True:
+        try:
+            await work()
+        except Exception:
+            log.exception("background task %s failed; it starts again in %g s", name, _PAUSE)
+        await asyncio.sleep(_PAUSE)

@@ -1,0 +1,1 @@
+"""L5: ASGI. Knows the engine, never adapters."""

@@ -1,0 +1,1 @@
+"""The operators' side: what the proxy does and did, and the few things one may tell it."""

@@ -1,0 +1,72 @@
+"""`/admin/status`, `/admin/health`, `/admin/statistics`: what is configured, what is true now, what has happened."""
+
+from __future__ import annotations
+
+import os
+from typing import Any
+
+from starlette.requests import Request
+from starlette.responses import Response
+
+from proxy import __version__
+from proxy.core.decision import Upstream
+from proxy.engine.live import Live
+from proxy.web.respond import json_response
+
+
+class Status:
+    """Read-only views of one process; with several workers each answers for itself and says so by its `worker`."""
+
+    def __init__(self, live: Live) -> None:
+        self._live = live
+
+    async def status(self, _request: Request) -> Response:
+        snapshot = self._live.snapshot
+        return json_response(
+            {
+                **self._process(),
+                "config": {"file": snapshot.source, "version": snapshot.version, "warnings": list(snapshot.warnings)},
+                "routes": [route.name for route in snapshot.routes],
+                "upstreams": [self._upstream(upstream) for upstream in snapshot.upstreams.values()],
+                "offline_answers": self._live.statistics.offline,
+            }
+        )
+
+    async def health(self, _request: Request) -> Response:
+        upstreams = self._live.snapshot.upstreams.values()
+        rows = {u.name: {"enabled": u.disabled is None, **self._outcome(u.name)} for u in upstreams}
+        return json_response({"status": "draining" if self._live.draining else "ok", "upstreams": rows})
+
+    async def statistics(self, _request: Request) -> Response:
+        return json_response({**self._process(), **self._live.statistics.describe(self._live.snapshot.upstreams)})
+
+    async def reset(self, _request: Request) -> Response:
+        self._live.statistics.reset(self._live.clock.wall())
+        return json_response({"reset": True, "since": self._live.statistics.since.isoformat(timespec="seconds")})
+
+    def _process(self) -> dict[str, Any]:
+        return {
+            "version": __version__,
+            "worker": os.getpid(),
+            "uptime_seconds": round(self._live.clock.monotonic() - self._live.started, 3),
+            "in_flight": self._live.in_flight,
+        }
+
+    def _upstream(self, upstream: Upstream) -> dict[str, Any]:
+        listed = self._live.listed(upstream.name)
+        return {
+            "name": upstream.name,
+            "provider": upstream.provider,
+            "url": None if upstream.offline else upstream.url,
+            "enabled": upstream.disabled is None,
+            "disabled_because": upstream.disabled,
+            "keys": [key.fingerprint for key in upstream.keys],
+            "in_flight": self._live.requests_at(upstream.name),
+            "models_listed": None if listed is None else len(listed),
+            **self._live.statistics.of(upstream.name).describe(),
+        }
+
+    def _outcome(self, name: str) -> dict[str, Any]:
+        row = self._live.statistics.of(name)
+        at = row.last_at.isoformat(timespec="milliseconds") if row.last_at else None
+        return {"last_outcome": row.last_outcome, "last_request": at}

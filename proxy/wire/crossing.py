@@ -1,0 +1,106 @@
+"""How one request crosses to one target and its answer comes back: untouched, or translated through the hub.
+
+`cross()` chooses; the engine then needs no difference between the two.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import Any, Protocol
+
+from proxy.core.chat import Chat, Losses
+from proxy.core.decision import Mode, Quirks
+from proxy.core.request import Peek
+from proxy.wire.bridge import Translation, translate_bodies
+from proxy.wire.dialects import Answer, Dialect, Encoder, Passage
+
+
+class Crossing(Protocol):
+    """One request on its way to one target."""
+
+    mode: Mode
+    bodies: Sequence[bytes]
+    """The request bodies to send, one after another: more than one only where several prompts must be split."""
+    losses: Sequence[str]
+    """What of the request does not reach the target, as `path: why`."""
+
+    def passage(self, number: int) -> Passage:
+        """For the streamed answer to body `number`."""
+        ...
+
+    def answer(self, bodies: Sequence[bytes]) -> Answer:
+        """Judge the whole answers to all bodies; raises UpstreamFailure for one that is none."""
+        ...
+
+
+class Identity:
+    """Same dialect on both sides: the caller's bytes, with the target's model."""
+
+    __slots__ = ("_dialect", "_peek", "bodies")
+    mode = Mode.IDENTITY
+    losses: Sequence[str] = ()
+
+    def __init__(
+        self, dialect: Dialect, body: bytes, peek: Peek, model: str, quirks: Quirks, params: Mapping[str, Any]
+    ) -> None:
+        self._dialect = dialect
+        self._peek = peek
+        self.bodies = (dialect.prepare(body, peek, model, quirks, params),)
+
+    def passage(self, number: int) -> Passage:  # noqa: ARG002: there is one body
+        return self._dialect.tap(self._peek)
+
+    def answer(self, bodies: Sequence[bytes]) -> Answer:
+        return self._dialect.judge(bodies[0])
+
+
+class Translated:
+    """Different dialects: decoded once, encoded for the target, and the answer's events encoded for the caller."""
+
+    __slots__ = ("_chats", "_created", "_encoder", "_inbound", "_upstream", "bodies", "losses")
+    mode = Mode.TRANSLATE
+
+    def __init__(
+        self, inbound: Dialect, upstream: Dialect, chats: Sequence[Chat], quirks: Quirks, created: int
+    ) -> None:
+        self._inbound = inbound
+        self._upstream = upstream
+        self._chats = chats
+        self._created = created
+        self._encoder: Encoder | None = None
+        losses = Losses()
+        self.bodies = tuple(upstream.encode_request(chat, quirks, losses) for chat in chats)
+        self.losses = tuple(dict.fromkeys(str(loss) for loss in losses.found))
+
+    def passage(self, number: int) -> Passage:
+        if self._encoder is None:  # one encoder for all prompts: one id, one beginning, one end mark
+            self._encoder = self._inbound.encoder(self._chats[0], self._created)
+        chat = self._chats[number]
+        last = number == len(self._chats) - 1
+        return Translation(self._upstream.decoder(), self._encoder, offset=number * chat.n, last=last)
+
+    def answer(self, bodies: Sequence[bytes]) -> Answer:
+        return translate_bodies(self._inbound, self._upstream, self._chats, bodies, self._created)
+
+
+def cross(
+    inbound: Dialect,
+    upstream: Dialect,
+    body: bytes,
+    peek: Peek,
+    model: str,
+    quirks: Quirks,
+    params: Mapping[str, Any],
+    created: int,
+) -> Crossing:
+    """The crossing of `body` to `model`, with `params` laid over the caller's own fields.
+
+    Raises ProxyError BAD_REQUEST if the request holds content that the upstream's dialect cannot represent.
+    """
+    if inbound is upstream:
+        return Identity(inbound, body, peek, model, quirks, params)
+    if params:
+        body = inbound.prepare(body, peek, model, Quirks(asks_usage=False), params)
+    chats = tuple(replace(chat, model=model) for chat in inbound.decode_request(body))
+    return Translated(inbound, upstream, chats, quirks, created)
