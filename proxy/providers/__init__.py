@@ -1,0 +1,181 @@
+"""A provider is a kind of upstream: one file of facts (where, which dialects, how to show a key, what it does oddly).
+
+`discover()` finds the files; nothing registers itself. An endpoint that simply speaks OpenAI's protocol needs no
+file: `provider: compatible` and a `url` in the configuration. A file is for facts of its own; a *dialect* only for
+other bytes on the wire.
+"""
+
+from __future__ import annotations
+
+import base64
+import importlib
+import pkgutil
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from proxy.core.decision import Classify, Quirks, Timeouts
+from proxy.core.secret import Secret
+from proxy.fields import Count, Duration, EnvSecret, EnvText, Many, RatePer, Section, Whole
+
+Headers = tuple[tuple[bytes, bytes], ...]
+
+CLOUD = Timeouts()
+LOCAL = Timeouts(connect=0.5, first_byte=120.0, first_token=300.0, attempt=600.0)
+"""A server on one's own machine accepts at once or not at all, and may load a model before it says a word."""
+
+
+@dataclass(frozen=True, slots=True)
+class Provider:
+    """What is known of a vendor before any configuration.
+
+    `base_url` is None where only the configuration can know it. `speaks` maps dialects to paths under the base, the
+    preferred first; dialects that are not built in are skipped. `auth` makes headers of a key, and none of an empty
+    one. `needs_key` is false where requests without a key may be welcome. `key_env` names the variable that is read
+    when the configuration lists no keys. `offline` providers are answered in the process itself.
+    """
+
+    name: str
+    base_url: str | None
+    speaks: Mapping[str, str]
+    auth: Callable[[Secret], Headers]
+    classify: Classify
+    quirks: Quirks = field(default_factory=Quirks)
+    timeouts: Timeouts = CLOUD
+    local: bool = False
+    offline: bool = False
+    needs_key: bool = True
+    key_env: str | None = None
+    models_path: str | None = "/models"
+
+
+def bearer(key: Secret) -> Headers:
+    """`Authorization: Bearer …`, what OpenAI's protocol asks for."""
+    return ((b"authorization", b"Bearer " + key.reveal().encode("ascii")),) if key else ()
+
+
+def basic(key: Secret) -> Headers:
+    """`Authorization: Basic …` of `user:password`."""
+    return ((b"authorization", b"Basic " + base64.b64encode(key.reveal().encode("ascii"))),) if key else ()
+
+
+def no_auth(_key: Secret) -> Headers:
+    """No header, whatever the key."""
+    return ()
+
+
+def discover() -> dict[str, Provider]:
+    """All providers by name: each module of this package holds one `PROVIDER`."""
+    found: dict[str, Provider] = {}
+    for module in pkgutil.iter_modules(__path__):
+        provider: Provider = importlib.import_module(f"{__name__}.{module.name}").PROVIDER
+        found[provider.name] = provider
+    return found
+
+
+class TimeoutsConfig(Section):
+    """How long each phase of an attempt may last; what is left out keeps the provider's own value."""
+
+    connect: Duration | None = None
+    """Name look-up and TCP connect, per address. Cloud 2s, local 500ms."""
+    tls: Duration | None = None
+    """TLS handshake. 3s."""
+    pool: Duration | None = None
+    """Waiting for a free connection, before the next target is tried. 1s."""
+    write: Duration | None = None
+    """Silence while the request is being sent. 10s."""
+    first_byte: Duration | None = None
+    """Until the head of the answer. Cloud 30s, local 120s (a model may have to be loaded)."""
+    first_token: Duration | None = None
+    """Until the first word of the answer; comments and blank lines do not count. Cloud 60s, local 300s."""
+    idle: Duration | None = None
+    """Silence between two pieces of an answer. 60s."""
+    attempt: Duration | None = None
+    """One try in all. Cloud 300s, local 600s."""
+    total: Duration | None = None
+    """The whole request, over all tries. 600s."""
+
+    def over(self, base: Timeouts) -> Timeouts:
+        """`base` with what is written here in its place."""
+        return Timeouts(**{name: self._or(name, base) for name in type(self).model_fields})
+
+    def _or(self, name: str, base: Timeouts) -> float:
+        value: float | None = getattr(self, name)
+        return float(getattr(base, name)) if value is None else value
+
+
+class SlotsConfig(Section):
+    """How many requests the upstream works on at once, and who waits."""
+
+    limit: Count = 64
+    """Requests in flight at the same time."""
+    queue: Whole | None = None
+    """How many more may wait for a slot; twice the limit if not written."""
+    wait: Duration = 5.0
+    """The longest wait; the tenants' plans say who goes first."""
+
+
+class PaceConfig(Section):
+    """How fast we allow ourselves to call the upstream."""
+
+    limit: RatePer | None = None
+    """Requests per period."""
+    burst: Count = 1
+    """How many of them may come at once."""
+    spacing: Duration | None = None
+    """The shortest time between the starts of two requests."""
+
+
+class EnsureLoadedConfig(Section):
+    """For servers that load models on demand: have the model in memory before the request is sent."""
+
+    ttl: Duration | None = None
+    """Unload after this time without a request."""
+    context: Annotated[Literal["auto"] | Count, Field(union_mode="left_to_right")] = "auto"
+    """The context length to load with, in tokens; `auto` is the server's own choice."""
+    single_flight: bool = True
+    """Load once, however many requests wait for it."""
+    pull: bool = False
+    """Download a model that the server does not have."""
+
+
+class UpstreamConfig(Section):
+    """One place that requests can be sent to: a provider with a URL, keys and limits."""
+
+    provider: str
+    """What kind of upstream it is; the list of providers is in the manual. `compatible` is any OpenAI-like endpoint."""
+    enabled: bool = True
+    """`false` takes it out of service and keeps its settings."""
+    url: EnvText | None = None
+    """The base URL, with the `/v1` if there is one. Providers with one well-known address do not need it."""
+    keys: Many[EnvSecret] | None = None
+    """API keys as variables, `"${NAME:-}"`. With several, each is used and cooled down by itself. If every key is
+    empty, the upstream is disabled with a warning. Not written: the provider's usual variable."""
+    auth: EnvSecret | None = None
+    """For servers with other ways than keys: `none`, a token, or `basic user:password`, as a variable."""
+    timeouts: TimeoutsConfig = TimeoutsConfig()
+    """How long each phase of an attempt may last."""
+    slots: SlotsConfig | None = None
+    """Requests in flight at the same time."""
+    rate: PaceConfig | None = None
+    """How fast we allow ourselves to call it."""
+    ensure_loaded: EnsureLoadedConfig | None = None
+    """Load models before they are asked."""
+    local: bool | None = None
+    """Runs on your own machines: costs nothing, and gets the patient timeouts. Not written: as the provider says."""
+    default_model: str | None = None
+    """The model for `upstream/*` when the caller named none of its own."""
+    models: Many[str] | None = None
+    """The models it serves, if it cannot list them itself."""
+    drop: Many[str] = ()
+    """Request fields it refuses; they are left out."""
+    rename: dict[str, str] = Field(default={})
+    """Request fields it knows under another name: `{max_completion_tokens: max_tokens}`."""
+    ca_file: EnvText | None = None
+    """Trust these authorities (PEM) instead of the system's."""
+    via: EnvText | None = None
+    """`host:port` of an HTTP proxy that is asked to CONNECT."""
+    insecure: bool = False
+    """Allow `http://` to an address that is not on this machine or in a private network."""

@@ -1,0 +1,14 @@
+"""DeepSeek: chat in OpenAI's protocol; blank lines and comments while a request waits are not yet an answer."""
+
+from proxy.providers import Provider, bearer
+from proxy.wire.openai_errors import classify
+
+PROVIDER = Provider(
+    name="deepseek",
+    base_url="https://api.deepseek.com",
+    # Fill-in-the-middle lives at /beta with rules of its own, so legacy completions are mapped to chat.
+    speaks={"openai_chat": "/chat/completions"},
+    auth=bearer,
+    classify=classify,
+    key_env="DEEPSEEK_API_KEY",
+)
