@@ -167,3 +167,22 @@ EnvSecret = Annotated[
     WithJsonSchema({"type": "string", "pattern": f"^({_VARIABLE_SCHEMA}|none|)$"}),
 ]
 """A secret: always a variable, `none` or nothing, never the secret itself. False when it is empty."""
+
+
+def _expand_location(value: Any, info: ValidationInfo) -> Secret:
+    if isinstance(value, Secret):
+        return value
+    if not isinstance(value, str):
+        raise ValueError("expected text, or ${NAME}")
+    if re.search(r"://[^/@]*:[^/@]+@", value) and "${" not in value:
+        raise ValueError("a password is read from the environment only; write ${NAME} for the whole value")
+    return Secret(str(_expand(value, info)))
+
+
+EnvLocation = Annotated[
+    Secret,
+    PlainValidator(_expand_location),
+    PlainSerializer(repr, when_used="json"),
+    WithJsonSchema({"type": "string"}),
+]
+"""A URL that may hold a password: as text if it has none, else a variable. `reveal()` gives it."""
