@@ -77,6 +77,9 @@ class Answer(Protocol):
 class Decoder(Protocol):
     """Upstream bytes to events; any split of the bytes gives the same events."""
 
+    ended: bool
+    """The upstream's own end mark was seen (`[DONE]`, `message_stop`); never true where the dialect has none."""
+
     def feed(self, data: bytes) -> list[Event]: ...
 
     def close(self) -> list[Event]: ...
