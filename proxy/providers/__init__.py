@@ -167,8 +167,6 @@ class UpstreamConfig(Section):
     """Runs on your own machines: costs nothing, and gets the patient timeouts. Not written: as the provider says."""
     default_model: str | None = None
     """The model for `upstream/*` when the caller named none of its own."""
-    models: Many[str] | None = None
-    """The models it serves, if it cannot list them itself."""
     drop: Many[str] = ()
     """Request fields it refuses; they are left out."""
     rename: dict[str, str] = Field(default={})
