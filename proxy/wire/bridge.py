@@ -10,7 +10,7 @@ the first `Start` and adds the `Tokens` up.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any, Final
 
 from proxy.core.chat import Chat
