@@ -9,7 +9,7 @@ from typing import Any
 
 from proxy.config.bind import OFFLINE, BadUrl, bind, bind_offline, is_loopback, unusable
 from proxy.config.document import Document
-from proxy.config.problems import ConfigError, suggest
+from proxy.config.problems import ConfigError, Problem, suggest
 from proxy.config.references import complaints
 from proxy.config.schema import Config
 from proxy.config.sections import LoggingConfig, PlanConfig, ServerConfig, StorageConfig, TenantConfig
@@ -40,15 +40,15 @@ class BoundRoute:
 class Snapshot:
     """One version of the configuration.
 
-    `source` is the file's path as it was given and `version` twelve hexadecimal digits of its bytes' SHA-256;
-    `document` has its lines. `server`, `storage` and `logging` take effect at a start only. `models` maps every alias to its
-    targets (none: the routes decide). `keys` maps the SHA-256 of a caller's key, in hexadecimal, to the tenant;
-    `anonymous` takes callers without a key, None if nobody does. `offline_targets` are the last targets of every
-    route that allows them. `warnings` are worth a line at the start.
+    `file` is its path as it was given and `fingerprint` twelve hexadecimal digits of its bytes' SHA-256;
+    `document` has its lines. `server`, `storage` and `logging` take effect at a start only. `models` maps every
+    alias to its targets (none: the routes decide). `keys` maps the SHA-256 of a caller's key, in hexadecimal, to
+    its tenant's name; `anonymous` takes callers without a key, None if nobody does. `offline_targets` are the last targets
+    of every route that allows them. `warnings` are worth a line at the start.
     """
 
-    source: str
-    version: str
+    file: str
+    fingerprint: str
     document: Document
     config: Config
     server: ServerConfig
@@ -58,12 +58,12 @@ class Snapshot:
     models: Mapping[str, tuple[Target, ...]]
     plans: Mapping[str, PlanConfig]
     tenants: Mapping[str, Tenant]
-    keys: Mapping[str, Tenant]
+    keys: Mapping[str, str]
     anonymous: Tenant | None
     routes: tuple[BoundRoute, ...]
     offline: OfflineConfig
     offline_targets: tuple[Target, ...]
-    warnings: tuple[str, ...]
+    warnings: tuple[Problem, ...]
 
 
 def exposure(server: ServerConfig, anonymous: Tenant | None, host: str | None = None) -> str | None:
@@ -146,9 +146,9 @@ def _routes(config: Config, names: Names) -> tuple[BoundRoute, ...]:
     )
 
 
-def _warnings(document: Document, upstreams: Mapping[str, Upstream]) -> tuple[str, ...]:
+def _warnings(document: Document, upstreams: Mapping[str, Upstream]) -> tuple[Problem, ...]:
     return tuple(
-        str(document.problem(("upstreams", name), f"disabled: {upstream.disabled}"))
+        document.problem(("upstreams", name), f"disabled: {upstream.disabled}")
         for name, upstream in upstreams.items()
         if upstream.disabled is not None
     )
@@ -157,7 +157,7 @@ def _warnings(document: Document, upstreams: Mapping[str, Upstream]) -> tuple[st
 def compile_config(
     config: Config,
     document: Document,
-    version: str,
+    fingerprint: str,
     environ: Mapping[str, str],
     providers: Mapping[str, Provider],
     dialects: Collection[str],
@@ -175,8 +175,8 @@ def compile_config(
     if wrong:
         raise ConfigError(document.problem(path, message) for path, message in wrong)
     return Snapshot(
-        source=document.file,
-        version=version,
+        file=document.file,
+        fingerprint=fingerprint,
         document=document,
         config=config,
         server=config.server,
@@ -186,7 +186,7 @@ def compile_config(
         models=MappingProxyType({"auto": (), **models}),
         plans=MappingProxyType(config.plans),
         tenants=MappingProxyType(tenants),
-        keys=MappingProxyType(_keys(config, tenants)),
+        keys=MappingProxyType(_keys(config)),
         anonymous=anonymous,
         routes=routes,
         offline=config.offline,

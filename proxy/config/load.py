@@ -66,8 +66,8 @@ def loads(data: bytes, file: str, environ: Mapping[str, str]) -> Snapshot:
     """The snapshot of a file's bytes; `file` is only its name. Raises ConfigError."""
     document, found = parse(data, file)
     config = decode(document, environ, found)
-    version = hashlib.sha256(data).hexdigest()[:12]
-    return compile_config(config, document, version, environ, discover_providers(), discover_dialects())
+    fingerprint = hashlib.sha256(data).hexdigest()[:12]
+    return compile_config(config, document, fingerprint, environ, discover_providers(), discover_dialects())
 
 
 def read(path: str | FilePath, environ: Mapping[str, str]) -> Snapshot:

@@ -20,6 +20,7 @@ from proxy.config.sections import (
 from proxy.fields import Many, Section
 from proxy.providers import UpstreamConfig
 from proxy.routing.routes import Models, RouteConfig
+from proxy.routing.tasks import TasksConfig
 from proxy.synth.rules import OfflineConfig
 
 Name = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,63}$")]
@@ -44,6 +45,8 @@ class Config(Section):
     """Who may call, by name. Not written: everybody, as the anonymous tenant `public`."""
     routes: Many[RouteConfig] = ()
     """The rules, tried from the top. Not written: one route `default` over all upstreams in their order."""
+    tasks: TasksConfig = TasksConfig()
+    """More words from which task types are recognised, with their weights."""
     guards: Many[GuardConfig] = ()
     """Rules over the text of prompts and answers."""
     offline: OfflineConfig = OfflineConfig()

@@ -36,15 +36,6 @@ class HeartbeatConfig(Section):
     """Silence between two of them."""
 
 
-class HeartbeatConfig(Section):
-    """Comments that keep a waiting stream's connection alive."""
-
-    first: Duration = 5.0
-    """The first one after this time without an answer; the status 200 goes out with it."""
-    every: Duration = 15.0
-    """Each further one after this time."""
-
-
 class ServerConfig(Section):
     """Where and how the proxy listens. A change needs a restart."""
 
@@ -60,10 +51,6 @@ class ServerConfig(Section):
     """How long a request body may take to arrive, and one second more for each KiB; then 408."""
     heartbeat: HeartbeatConfig = HeartbeatConfig()
     """Signs of life for streaming clients that wait."""
-    body_timeout: Duration = 30.0
-    """How long a request body may take to arrive; more is answered 408."""
-    heartbeat: HeartbeatConfig = HeartbeatConfig()
-    """Comments that keep a waiting stream's connection alive."""
     cors_origins: Many[EnvText] = ()
     """Origins whose browsers may call; empty means none."""
     trusted_hosts: Many[EnvText] = ("localhost", "127.0.0.1")
