@@ -47,7 +47,8 @@ def identify(headers: Mapping[str, str], snapshot: Snapshot) -> tuple[Tenant, bo
     As long as no key exists at all, an anonymous tenant takes any key or none: SDKs insist on sending one.
     """
     key = presented_key(headers)
-    tenant = snapshot.keys.get(digest(key)) if key and snapshot.keys else None
+    name = snapshot.keys.get(digest(key)) if key and snapshot.keys else None
+    tenant = snapshot.tenants[name] if name is not None else None
     if tenant is None and (not key or not snapshot.keys):
         tenant = snapshot.anonymous
     if tenant is None or not tenant.enabled:

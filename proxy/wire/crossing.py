@@ -19,11 +19,18 @@ from proxy.wire.dialects import Answer, Dialect, Encoder, Passage
 class Crossing(Protocol):
     """One request on its way to one target."""
 
-    mode: Mode
-    bodies: Sequence[bytes]
-    """The request bodies to send, one after another: more than one only where several prompts must be split."""
-    losses: Sequence[str]
-    """What of the request does not reach the target, as `path: why`."""
+    @property
+    def mode(self) -> Mode: ...
+
+    @property
+    def bodies(self) -> Sequence[bytes]:
+        """The request bodies to send, one after another: more than one only where several prompts must be split."""
+        ...
+
+    @property
+    def losses(self) -> Sequence[str]:
+        """What of the request does not reach the target, as `path: why`."""
+        ...
 
     def passage(self, number: int) -> Passage:
         """For the streamed answer to body `number`."""

@@ -25,7 +25,11 @@ class Status:
         return json_response(
             {
                 **self._process(),
-                "config": {"file": snapshot.source, "version": snapshot.version, "warnings": list(snapshot.warnings)},
+                "config": {
+                    "file": snapshot.file,
+                    "fingerprint": snapshot.fingerprint,
+                    "warnings": [str(warning) for warning in snapshot.warnings],
+                },
                 "routes": [route.name for route in snapshot.routes],
                 "upstreams": [self._upstream(upstream) for upstream in snapshot.upstreams.values()],
                 "offline_answers": self._live.statistics.offline,

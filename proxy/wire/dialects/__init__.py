@@ -7,8 +7,8 @@ from __future__ import annotations
 
 import importlib
 import pkgutil
-from collections.abc import Sequence
-from typing import Protocol
+from collections.abc import Mapping, Sequence
+from typing import Any, Protocol
 
 from proxy.core.chat import Chat, Losses
 from proxy.core.decision import Quirks
@@ -25,23 +25,50 @@ class Passage(Protocol):
     frames. Nothing of a frame that reports a failure leaves; `failure` is set instead and later input is ignored.
     """
 
-    begun: bool
-    """A semantic delta was among the bytes given out: the commit rule's line."""
-    finished: bool
-    """Every choice that was seen has its finish reason: an end now is a good end."""
-    ended: bool
-    """The upstream's own end mark was seen (`[DONE]`, `message_stop`); what follows is ignored."""
-    failure: ErrorKind | None
-    """Set when the upstream reported an error inside its stream, or sent what is no frame of its dialect."""
-    detail: str
-    """For the operator: what was wrong."""
-    usage: Usage | None
-    model: str
-    """The model that the upstream says it is; empty until known."""
-    finish: str | None
-    """The (first choice's) finish reason, in OpenAI's words."""
-    written: int
-    """Characters of text, reasoning and arguments given out: the basis of an estimate if usage never comes."""
+    @property
+    def begun(self) -> bool:
+        """A semantic delta was among the bytes given out: the commit rule's line."""
+        ...
+
+    @property
+    def finished(self) -> bool:
+        """Every choice that was seen has its finish reason: an end now is a good end."""
+        ...
+
+    @property
+    def ended(self) -> bool:
+        """The upstream's own end mark was seen (`[DONE]`, `message_stop`); what follows is ignored."""
+        ...
+
+    @property
+    def failure(self) -> ErrorKind | None:
+        """Set when the upstream reported an error inside its stream, or sent what is no frame of its dialect."""
+        ...
+
+    @property
+    def detail(self) -> str:
+        """For the operator: what was wrong."""
+        ...
+
+    @property
+    def usage(self) -> Usage | None:
+        """None until the upstream tells it, and for ever if it does not."""
+        ...
+
+    @property
+    def model(self) -> str:
+        """The model that the upstream says it is; empty until known."""
+        ...
+
+    @property
+    def finish(self) -> str | None:
+        """The (first choice's) finish reason, in OpenAI's words."""
+        ...
+
+    @property
+    def written(self) -> int:
+        """Characters of text, reasoning and arguments given out: the basis of an estimate if usage never comes."""
+        ...
 
     def feed(self, data: bytes) -> bytes:
         """Take the next piece of the upstream's body; return what may go to the client now (maybe nothing)."""
@@ -104,7 +131,7 @@ class Dialect(Protocol):
         """Check the body's outer form and read what routing needs; raises ProxyError BAD_REQUEST with a JSON path."""
         ...
 
-    def prepare(self, body: bytes, peek: Peek, model: str, quirks: Quirks, overrides: dict[str, object]) -> bytes:
+    def prepare(self, body: bytes, peek: Peek, model: str, quirks: Quirks, overrides: Mapping[str, Any]) -> bytes:
         """Identity: the caller's bytes with the model renamed, usage asked for, quirks and overrides applied."""
         ...
 

@@ -1,0 +1,113 @@
+"""The composition root: the only module that sees adapters and web, and puts everything together."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import secrets
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+from starlette.types import ASGIApp
+
+from proxy.adapters import logs
+from proxy.adapters.transport_http import HttpTransport
+from proxy.adapters.transport_offline import OfflineTransport
+from proxy.config.compile import Snapshot
+from proxy.config.load import read
+from proxy.core.clock import SystemClock
+from proxy.core.secret import Secret
+from proxy.engine.attempt import Attempts
+from proxy.engine.catalog import Catalog
+from proxy.engine.live import Live
+from proxy.engine.pipeline import Engine
+from proxy.engine.tasks import supervise
+from proxy.web.app import build_app
+from proxy.wire import dialects as wire_dialects
+
+CONFIG_VARIABLE = "FAILSOFT_CONFIG"
+"""Tells worker processes which file to serve."""
+
+_CATALOG_EVERY = 60.0
+_KEY_FILE = "admin-key"
+
+
+def state_folder(environ: Mapping[str, str]) -> Path:
+    """Where the process keeps what must outlive it: `$FAILSOFT_STATE`, else the user's state folder."""
+    if chosen := environ.get("FAILSOFT_STATE"):
+        return Path(chosen)
+    base = environ.get("XDG_STATE_HOME") or Path.home() / ".local" / "state"
+    return Path(base) / "failsoft"
+
+
+def admin_keys(snapshot: Snapshot, folder: Path) -> tuple[Sequence[Secret], bool]:
+    """The configured admin keys, else the one that an earlier start made, else a new one; and whether it is new.
+
+    A made key is kept in a file that only its owner can read.
+    """
+    configured = [key for key in snapshot.server.admin_keys if key]
+    if configured:
+        return configured, False
+    file = folder / _KEY_FILE
+    try:
+        return [Secret(file.read_text().strip())], False
+    except FileNotFoundError:
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        key = "fs-admin-" + secrets.token_urlsafe(24)
+        try:
+            with os.fdopen(os.open(file, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as opened:
+                opened.write(key + "\n")
+        except FileExistsError:  # another worker was faster
+            return [Secret(file.read_text().strip())], False
+        return [Secret(key)], True
+
+
+def assemble(snapshot: Snapshot, keys: Sequence[Secret]) -> ASGIApp:
+    """The whole application around a snapshot; nothing runs before the server enters its lifespan."""
+    clock = SystemClock()
+    dialects = wire_dialects.discover()
+    live = Live(snapshot, clock)
+    transport = HttpTransport()
+    offline_paths = {
+        path: dialects[name] for u in snapshot.upstreams.values() if u.offline for name, path in u.paths.items()
+    }
+    offline = OfflineTransport(offline_paths, lambda: live.snapshot.offline, _satisfies)
+    request_log = logs.RequestLog(snapshot.logging.format)
+    engine = Engine(live, Attempts(transport, offline, dialects, clock), dialects, [live, request_log], clock)
+    catalog = Catalog(live, transport)
+
+    @asynccontextmanager
+    async def running() -> AsyncIterator[None]:
+        work = asyncio.create_task(supervise("catalog", lambda: catalog.keep_fresh(_CATALOG_EVERY)))
+        try:
+            yield
+        finally:
+            work.cancel()
+            await asyncio.gather(work, return_exceptions=True)
+            await transport.aclose()
+            request_log.flush()
+
+    return build_app(engine, catalog, dialects, keys, running)
+
+
+def worker() -> ASGIApp:
+    """The application of one worker process; the command line has checked the file before."""
+    snapshot = read(Path(os.environ[CONFIG_VARIABLE]), os.environ)
+    logs.configure(snapshot.logging.format, snapshot.logging.level)
+    keys, _ = admin_keys(snapshot, state_folder(os.environ))
+    return assemble(snapshot, keys)
+
+
+def _satisfies(schema: Mapping[str, Any], value: Any) -> bool:
+    """Whether `value` satisfies a JSON schema; the validator is loaded by the first caller who needs it."""
+    import jsonschema
+
+    try:
+        jsonschema.validate(value, schema)
+    except jsonschema.ValidationError:
+        return False
+    except jsonschema.SchemaError:
+        return False
+    return True

@@ -1,0 +1,107 @@
+"""`failsoft serve`: check the file, say what will run, and run it."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from proxy.config.compile import Snapshot
+
+_KEEP_ALIVE = 15  # seconds an idle client connection is kept
+_BACKLOG = 2048
+
+
+def add_to(commands: Any) -> None:
+    """Register the command."""
+    parser = commands.add_parser("serve", help="serve a routes.yaml")
+    parser.add_argument("file", nargs="?", type=Path, help="default: routes.yaml here, else the packaged one")
+    parser.add_argument("--host", help="address to listen on, instead of the file's")
+    parser.add_argument("--port", type=int, help="port to listen on, instead of the file's")
+    parser.add_argument("--workers", type=int, default=1, help="processes that share the port")
+    parser.set_defaults(run=run)
+
+
+def find_file(given: Path | None) -> Path:
+    """The file that was named, else `routes.yaml` in the working folder, else the one that came with the package."""
+    if given is not None:
+        return given
+    here = Path("routes.yaml")
+    if here.exists():
+        return here
+    packaged = Path(__file__).parent.parent / "routes.yaml"
+    return packaged if packaged.exists() else Path(__file__).parent.parent.parent / "routes.yaml"
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Serve until told to stop; 1 if the file is not fit to be served."""
+    from proxy.config.compile import exposure
+    from proxy.config.load import read
+    from proxy.config.problems import ConfigError
+
+    file = find_file(arguments.file)
+    try:
+        snapshot = read(file, os.environ)
+    except ConfigError as error:
+        print(error, file=sys.stderr)
+        return 1
+    if refusal := exposure(snapshot.server, snapshot.anonymous, arguments.host):
+        print(refusal, file=sys.stderr)
+        return 1
+    return _serve(file, snapshot, arguments)
+
+
+def _serve(file: Path, snapshot: Snapshot, arguments: argparse.Namespace) -> int:
+    import uvicorn
+
+    from proxy import bootstrap
+    from proxy.adapters import logs
+
+    logs.configure(snapshot.logging.format, snapshot.logging.level)
+    keys, is_new = bootstrap.admin_keys(snapshot, bootstrap.state_folder(os.environ))
+    server = snapshot.server
+    host = server.host if arguments.host is None else arguments.host
+    port = server.port if arguments.port is None else arguments.port
+    settings: dict[str, Any] = {
+        "host": host,
+        "port": port,
+        "http": "httptools",
+        "ws": "none",
+        "lifespan": "on",
+        "log_config": None,
+        "access_log": False,
+        "server_header": False,
+        "proxy_headers": False,
+        "timeout_keep_alive": _KEEP_ALIVE,
+        "timeout_graceful_shutdown": int(server.drain),
+        "backlog": _BACKLOG,
+    }
+    lines = [*_describe(snapshot), *([f"admin key, shown once: {keys[0].reveal()}"] if is_new else [])]
+    if arguments.workers > 1:
+        os.environ[bootstrap.CONFIG_VARIABLE] = str(file)
+        print("\n".join([f"failsoft on http://{host}:{port}", *lines]), flush=True)
+        uvicorn.run("proxy.bootstrap:worker", factory=True, workers=arguments.workers, **settings)
+        return 0
+
+    class Announcing(uvicorn.Server):
+        async def startup(self, sockets: Any = None) -> None:
+            await super().startup(sockets)
+            if self.started:
+                bound = self.servers[0].sockets[0].getsockname()[1]
+                print("\n".join([f"failsoft on http://{host}:{bound}", *lines]), flush=True)
+
+    listening = Announcing(uvicorn.Config(bootstrap.assemble(snapshot, keys), **settings))
+    listening.run()
+    return 0 if listening.started else 1
+
+
+def _describe(snapshot: Snapshot) -> list[str]:
+    """One line per upstream, and where to look next."""
+    lines = [f"serving {snapshot.file}", "status: /admin/status (needs the admin key)"]
+    for upstream in snapshot.upstreams.values():
+        state = "enabled" if upstream.disabled is None else f"disabled: {upstream.disabled}"
+        lines.append(f"  {upstream.name:<12} {upstream.provider:<12} {state}")
+    return lines
