@@ -25,7 +25,7 @@ class Live:
         self.clock = clock
         self.started = clock.monotonic()
         self.statistics = Statistics(clock.wall())
-        self.in_flight = 0
+        self.under_way = 0
         self.draining = False
         self._listed: dict[str, frozenset[str]] = {}
         self._busy: Counter[str] = Counter()
@@ -48,7 +48,7 @@ class Live:
         """Moving average of seconds to the first token, None before the first."""
         return self._first_token.get((target.upstream.name, target.model))
 
-    def requests_at(self, upstream: str) -> int:
+    def in_flight(self, upstream: str) -> int:
         """Requests under way at the upstream now."""
         return self._busy[upstream]
 

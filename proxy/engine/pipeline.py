@@ -42,13 +42,13 @@ class Engine:
         dialect = self._dialects[inbound.dialect]
         deadline = journey.started + decision.deadline
         delivery = Delivery(journey, inbound, dialect, reply, None, deadline)
-        self.live.in_flight += 1
+        self.live.under_way += 1
         try:
             if inbound.peek.stream:
                 delivery.heartbeat = self._heartbeat(journey, reply)
             await self._walk(delivery, decision)
         finally:
-            self.live.in_flight -= 1
+            self.live.under_way -= 1
             if delivery.heartbeat is not None:
                 delivery.heartbeat.stop()
 

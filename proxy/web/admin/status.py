@@ -53,7 +53,7 @@ class Status:
             "version": __version__,
             "worker": os.getpid(),
             "uptime_seconds": round(self._live.clock.monotonic() - self._live.started, 3),
-            "in_flight": self._live.in_flight,
+            "in_flight": self._live.under_way,
         }
 
     def _upstream(self, upstream: Upstream) -> dict[str, Any]:
@@ -65,7 +65,7 @@ class Status:
             "enabled": upstream.disabled is None,
             "disabled_because": upstream.disabled,
             "keys": [key.fingerprint for key in upstream.keys],
-            "in_flight": self._live.requests_at(upstream.name),
+            "in_flight": self._live.in_flight(upstream.name),
             "models_listed": None if listed is None else len(listed),
             **self._live.statistics.of(upstream.name).describe(),
         }
