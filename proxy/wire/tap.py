@@ -7,7 +7,6 @@ only the proxy asked for is withheld; and nothing of a frame that reports a fail
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -18,6 +17,7 @@ import msgspec
 from proxy.core.errors import ErrorKind, UpstreamFailure
 from proxy.core.usage import Usage
 from proxy.wire import sse
+from proxy.wire.lenient import read_json
 from proxy.wire.openai_errors import classify_inband
 from proxy.wire.usage import read_usage
 
@@ -60,19 +60,14 @@ Measure = Callable[[Choice], tuple[int, bool]]
 
 
 def read_chunk(data: bytes) -> Chunk | None:
-    """Decode a chunk or an answer; None if it is none.
-
-    Lone surrogates (a character cut between two chunks) and NaN pass the clients' decoders, so they pass here.
-    """
+    """Decode a chunk or an answer; None if it is none. What the clients' decoders would take passes here too."""
     try:
         return _CHUNK.decode(data)
-    except msgspec.ValidationError:
-        return None
     except (ValueError, RecursionError):
         pass
     try:
-        return msgspec.convert(json.loads(data), Chunk)
-    except (ValueError, RecursionError):
+        return msgspec.convert(read_json(data), Chunk)
+    except ValueError:
         return None
 
 

@@ -1,19 +1,26 @@
 """OpenAI chat completions: the dialect most clients and most servers speak.
 
 Facts: OpenAI's SDK 3.52 types (request, answer, chunk), and what compatible servers are seen to do differently.
+The other files hold the way through the hub; identity needs only what is here.
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from typing import Annotated, Any, Final
 
 import msgspec
 
+from proxy.core.chat import Chat, Losses
 from proxy.core.decision import Quirks
 from proxy.core.errors import ProxyError
+from proxy.core.events import Event
 from proxy.core.request import Peek
 from proxy.wire import sse
-from proxy.wire.dialects import Answer, Passage
+from proxy.wire.dialects import Answer, Decoder, Encoder, Passage
+from proxy.wire.dialects.openai_chat import answer
+from proxy.wire.dialects.openai_chat.read_request import decode_request
+from proxy.wire.dialects.openai_chat.write_request import encode_request
 from proxy.wire.peek import Head, peek_of, prepare, read_head
 from proxy.wire.tap import Choice, Tap, judge
 
@@ -34,7 +41,7 @@ _HEAD: Final = msgspec.json.Decoder(_ChatHead)
 
 
 class OpenAIChat:
-    """See the module's docstring; the machine parts are in `wire/tap.py` and below."""
+    """See the module's docstring."""
 
     name: Final = "openai_chat"
     paths: Final = ("/v1/chat/completions",)
@@ -43,7 +50,7 @@ class OpenAIChat:
         head = read_head(body, _HEAD)
         return peek_of(head, head.max_tokens if head.max_completion_tokens is None else head.max_completion_tokens)
 
-    def prepare(self, body: bytes, peek: Peek, model: str, quirks: Quirks, overrides: dict[str, object]) -> bytes:
+    def prepare(self, body: bytes, peek: Peek, model: str, quirks: Quirks, overrides: Mapping[str, Any]) -> bytes:
         return prepare(body, peek, model, quirks, overrides, _GUARDED)
 
     def tap(self, peek: Peek) -> Passage:
@@ -51,6 +58,24 @@ class OpenAIChat:
 
     def judge(self, body: bytes) -> Answer:
         return judge(body, measure, lambda choice: isinstance(choice.message, dict))
+
+    def decode_request(self, body: bytes) -> tuple[Chat, ...]:
+        return (decode_request(body),)
+
+    def encode_request(self, chat: Chat, quirks: Quirks, losses: Losses) -> bytes:
+        return encode_request(chat, quirks, losses)
+
+    def decoder(self) -> Decoder:
+        return answer.ChatDecoder()
+
+    def encoder(self, chat: Chat, created: int) -> Encoder:
+        return answer.ChatEncoder(chat, created)
+
+    def decode_body(self, body: bytes) -> list[Event]:
+        return answer.decode_body(self.judge(body).body)
+
+    def encode_body(self, events: Sequence[Event], chat: Chat, created: int) -> bytes:
+        return answer.encode_body(events, chat, created)
 
     def encode_error(self, error: ProxyError) -> bytes:
         return encode_error(error)

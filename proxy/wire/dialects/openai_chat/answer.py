@@ -1,0 +1,433 @@
+"""Chat completion answers to events and back; chunks and whole answers go through the same machine.
+
+What compatible servers do differently, and what becomes of it here: tool calls without index (numbered by id, then by
+order) or with one index for all (a new id is a new call), names cut in pieces (held until the arguments begin),
+arguments as an object (written as text), finish reasons that are absent or odd (see `_FINISH`), thinking under two
+names (taken once), text as a list of parts, errors as strings, characters cut between two chunks.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any, Final, get_args
+
+import msgspec
+
+from proxy.core.chat import Chat
+from proxy.core.errors import ErrorKind
+from proxy.core.events import (
+    Event,
+    Extra,
+    Failed,
+    Finish,
+    FinishReason,
+    FoldedChoice,
+    Reason,
+    Refuse,
+    Start,
+    Text,
+    Tokens,
+    ToolArgs,
+    ToolOpen,
+    fold,
+)
+from proxy.core.usage import Usage
+from proxy.wire import sse
+from proxy.wire.dialects.openai_chat.read_request import signature_of
+from proxy.wire.dialects.openai_chat.write_request import with_signature
+from proxy.wire.lenient import Mender, mend, read_json, write_json
+from proxy.wire.openai_errors import classify_inband
+from proxy.wire.tap import FAULTY_FINISH
+from proxy.wire.usage import read_usage, write_usage
+
+_REASONS: Final = frozenset(get_args(FinishReason))
+_FINISH: Final[Mapping[str, FinishReason]] = {
+    "max_tokens": "length",
+    "model_length": "length",
+    "tool_use": "tool_calls",
+    "tool_call": "tool_calls",
+    "function_call": "tool_calls",
+    "safety": "content_filter",
+}
+"""Finish reasons outside the protocol; all others mean stop."""
+
+_MOST_CHOICES: Final = 1024
+_EVERYWHERE: Final = ("system_fingerprint", "service_tier")
+_CARRIED: Final = ("audio", "annotations")
+
+
+class _Call:
+    """A tool call in the making; `opened` once its `ToolOpen` is out."""
+
+    __slots__ = ("id", "index", "mender", "name", "opened", "signature")
+
+    def __init__(self, index: int) -> None:
+        self.index = index
+        self.id = ""
+        self.name = ""
+        self.signature: str | None = None
+        self.opened = False
+        self.mender = Mender()
+
+
+class _Choice:
+    """What is known of one choice while its deltas come in."""
+
+    __slots__ = ("_by_key", "_calls", "_menders", "finished", "index", "logprobs")
+
+    def __init__(self, index: int) -> None:
+        self.index = index
+        self.finished = False
+        self.logprobs: dict[str, list[Any]] = {}
+        self._calls: list[_Call] = []
+        self._by_key: dict[Any, _Call] = {}
+        self._menders: dict[type, Mender] = {}
+
+    def delta(self, delta: Mapping[str, Any]) -> Iterator[Event]:
+        """The events of one delta, or of a whole message."""
+        thinking = delta.get("reasoning_content")
+        yield from self._text(Reason, delta.get("reasoning") if thinking is None else thinking)
+        yield from self._text(Text, delta.get("content"))
+        yield from self._text(Refuse, delta.get("refusal"))
+        for name in _CARRIED:
+            if delta.get(name):
+                yield Extra(name, _sound(delta[name]), self.index)
+        calls = delta.get("tool_calls")
+        for order, call in enumerate(calls if isinstance(calls, list) else [calls]):
+            if isinstance(call, dict):
+                yield from self._tool(call, order)
+        if isinstance(delta.get("function_call"), dict):
+            yield from self._tool({"index": 0, "function": delta["function_call"]}, 0)
+
+    def finish(self, reason: str) -> Iterator[Event]:
+        """What was held back, and the `Finish`."""
+        self.finished = True
+        for call in self._calls:
+            yield from self._open(call)
+            rest = call.mender.close()
+            if rest:
+                yield ToolArgs(call.index, rest, self.index)
+        for kind, mender in self._menders.items():
+            rest = mender.close()
+            if rest:
+                yield kind(rest, self.index)
+        known: FinishReason = _FINISH.get(reason, "stop")
+        if reason in _REASONS and reason not in _FINISH:
+            known = reason  # type: ignore[assignment]
+        if self._calls and known == "stop":
+            known = "tool_calls"
+        yield Finish(known, self.index, self.logprobs or None)
+
+    def add_logprobs(self, logprobs: Any) -> None:
+        """Put the pieces of logprobs together; they are told with the `Finish`."""
+        if isinstance(logprobs, dict):
+            for name, entries in logprobs.items():
+                if isinstance(entries, list):
+                    self.logprobs.setdefault(name, []).extend(_sound(entries))
+
+    def _text(self, kind: Callable[[str, int], Event], value: Any) -> Iterator[Event]:
+        if isinstance(value, list):
+            value = "".join(part["text"] for part in value if isinstance(part, dict) and _is_text(part.get("text")))
+        if isinstance(value, str) and value:
+            text = self._menders.setdefault(kind, Mender()).feed(value)  # type: ignore[arg-type]
+            if text:
+                yield kind(text, self.index)
+
+    def _tool(self, piece: Mapping[str, Any], order: int) -> Iterator[Event]:
+        call = self._call_of(piece, order)
+        inner = piece.get("function") or piece.get("custom")
+        if not isinstance(inner, dict):
+            inner = {}
+        call.signature = signature_of(piece) or call.signature
+        if not call.opened:
+            name = inner.get("name")
+            if isinstance(name, str) and name != call.name:
+                call.name += mend(name)
+        arguments = inner.get("arguments", inner.get("input"))
+        if arguments is not None and not isinstance(arguments, str):
+            arguments = write_json(arguments)
+        if arguments:
+            yield from self._open(call)
+            text = call.mender.feed(arguments)
+            if text:
+                yield ToolArgs(call.index, text, self.index)
+
+    def _call_of(self, piece: Mapping[str, Any], order: int) -> _Call:
+        """The call that a piece belongs to: by index and id, else by id, else the last one (or the next, by order)."""
+        index, name_of_call = piece.get("index"), piece.get("id")
+        identity = _word(name_of_call) or None
+        key: Any = index if isinstance(index, int) else identity
+        if key is None:
+            key = order if order or not self._calls else self._calls[-1]
+            if isinstance(key, _Call):
+                return key
+        call = self._by_key.get(key)
+        if call is None or (identity and call.id and identity != call.id):
+            call = _Call(len(self._calls))
+            self._calls.append(call)
+            self._by_key[key] = call
+        if identity and not call.id:
+            call.id = identity
+        return call
+
+    def _open(self, call: _Call) -> Iterator[Event]:
+        if not call.opened:
+            call.opened = True
+            # An id must be there and differ within the turn; the position serves if the server gave none.
+            identity = call.id or f"call_{self.index}_{call.index}"
+            yield ToolOpen(call.index, identity, call.name, self.index, call.signature)
+
+
+def _is_text(value: Any) -> bool:
+    return isinstance(value, str)
+
+
+def _word(value: Any) -> str:
+    return mend(value) if isinstance(value, str) else ""
+
+
+def _sound(value: Any) -> Any:
+    """A carried value that can be written again: whole characters, numbers of a size that JSON readers share."""
+    return msgspec.json.decode(write_json(value))
+
+
+class Chunks:
+    """Decoded chunks to events. `failed` once a `Failed` was given out: then nothing follows."""
+
+    __slots__ = ("_choices", "_started", "failed")
+
+    def __init__(self) -> None:
+        self._choices: dict[int, _Choice] = {}
+        self._started = False
+        self.failed = False
+
+    def read(self, chunk: Any) -> list[Event]:
+        """The events of one chunk, or of a whole answer."""
+        if self.failed:
+            return []
+        if not isinstance(chunk, dict):
+            return [self.fail(ErrorKind.NOT_AN_ANSWER, f"not a chunk: {str(chunk)[:200]}")]
+        if chunk.get("error") or ("choices" not in chunk and _is_text(chunk.get("message"))):
+            failure = classify_inband(chunk.get("error") or chunk)
+            return [self.fail(failure.kind, failure.detail)]
+        events: list[Event] = []
+        if not self._started:
+            self._started = True
+            events.append(_start(chunk))
+        choices = chunk.get("choices")
+        for choice in choices if isinstance(choices, list) else ():
+            if isinstance(choice, dict) and not self.failed:
+                events += self._choice(choice)
+        usage = read_usage(chunk.get("usage"))
+        if usage is not None and not self.failed:
+            events.append(Tokens(usage))
+        return events
+
+    def end(self) -> list[Event]:
+        """The upstream's end mark: choices without a finish reason are finished now, unless only some of them are."""
+        still_open = [choice for choice in self._choices.values() if not choice.finished]
+        if self.failed or not still_open:
+            return []
+        if len(still_open) < len(self._choices):
+            return [self.fail(ErrorKind.BROKEN_STREAM, "the stream ended before every choice was finished")]
+        return [event for choice in still_open for event in choice.finish("stop")]
+
+    def fail(self, kind: ErrorKind, detail: str) -> Failed:
+        """The last event there will be."""
+        self.failed = True
+        return Failed(kind, detail)
+
+    def _choice(self, told: Mapping[str, Any]) -> list[Event]:
+        index = told.get("index")
+        index = index if isinstance(index, int) and 0 <= index < _MOST_CHOICES else 0
+        choice = self._choices.setdefault(index, _Choice(index))
+        if choice.finished:
+            return []
+        delta = told.get("delta") or told.get("message")
+        events = list(choice.delta(delta)) if isinstance(delta, dict) else []
+        choice.add_logprobs(told.get("logprobs"))
+        reason = told.get("finish_reason")
+        if isinstance(reason, str) and reason:
+            if reason in FAULTY_FINISH:
+                return [*events, self.fail(FAULTY_FINISH[reason], f"finish reason {reason!r}")]
+            events += choice.finish(reason)
+        return events
+
+
+def _start(chunk: Mapping[str, Any]) -> Start:
+    created = chunk.get("created")
+    return Start(
+        id=_word(chunk.get("id")),
+        model=_word(chunk.get("model")),
+        created=int(created) if isinstance(created, int | float) and 0 < created < 1e12 else 0,
+        extra={name: word for name in _EVERYWHERE if (word := _word(chunk.get(name)))},
+    )
+
+
+class ChatDecoder:
+    """A `Decoder` of streamed chat completions."""
+
+    __slots__ = ("_chunks", "_sse", "ended")
+
+    def __init__(self) -> None:
+        self._sse = sse.SSEDecoder()
+        self._chunks = Chunks()
+        self.ended = False
+
+    def feed(self, data: bytes) -> list[Event]:
+        return self._read(self._sse.feed(data))
+
+    def close(self) -> list[Event]:
+        return self._read(self._sse.close())
+
+    def _read(self, frames: Sequence[sse.Frame]) -> list[Event]:
+        events: list[Event] = []
+        for frame in frames:
+            if self.ended or self._chunks.failed:
+                break
+            if frame.data:
+                events += self._frame(frame.event, frame.data)
+        if self._sse.overflow and not self.ended and not self._chunks.failed:
+            events.append(self._chunks.fail(ErrorKind.NOT_AN_ANSWER, f"an event of more than {sse.LIMIT} bytes"))
+        return events
+
+    def _frame(self, event: str, data: bytes) -> list[Event]:
+        if data.startswith(b"[DONE]"):
+            self.ended = True
+            return self._chunks.end()
+        try:
+            chunk = read_json(data)
+        except ValueError:
+            return [self._chunks.fail(ErrorKind.NOT_AN_ANSWER, f"not a chunk: {data[:200]!r}")]
+        if event == "error" and isinstance(chunk, dict) and not chunk.get("error"):
+            chunk = {"error": chunk or "error"}
+        return self._chunks.read(chunk)
+
+
+def decode_body(body: bytes) -> list[Event]:
+    """The events of a whole answer that has been judged good."""
+    chunks = Chunks()
+    answer = read_json(body)
+    events = chunks.read(answer)
+    # Where a stream tells it last, so does this: both fold to the same answer.
+    usage = [event for event in events if isinstance(event, Tokens)]
+    return [event for event in events if not isinstance(event, Tokens)] + chunks.end() + usage
+
+
+class ChatEncoder:
+    """An `Encoder` of streamed chat completions: one id, model and time on all chunks, the role first."""
+
+    __slots__ = ("_chat", "_created", "_head", "_roles", "_tail", "_usage")
+
+    def __init__(self, chat: Chat, created: int) -> None:
+        self._chat = chat
+        self._created = created
+        self._head = b""
+        self._tail = b',"usage":null}\n\n' if chat.include_usage else b"}\n\n"
+        self._roles: set[int] = set()
+        self._usage: Usage | None = None
+
+    def feed(self, event: Event) -> bytes:
+        if isinstance(event, Start):
+            return self._start(event)
+        if isinstance(event, Tokens):
+            self._usage = event.usage
+            return b""
+        if isinstance(event, Failed):
+            return b""
+        out = b"" if event.choice in self._roles else self._role(event.choice)
+        if isinstance(event, Finish):
+            return out + self._chunk(event.choice, {}, event.reason, event.logprobs)
+        return out + self._chunk(event.choice, _DELTAS[type(event)](event))
+
+    def close(self) -> bytes:
+        if not self._chat.include_usage:
+            return sse.DONE
+        self._begin()
+        usage = b"null" if self._usage is None else msgspec.json.encode(write_usage(self._usage))
+        return self._head + b'"choices":[],"usage":' + usage + b"}\n\n" + sse.DONE
+
+    def _start(self, event: Start) -> bytes:
+        if self._head:
+            return b""
+        top = {
+            "id": event.id or f"chatcmpl-{self._created}",
+            "object": "chat.completion.chunk",
+            "created": event.created or self._created,
+            "model": event.model or self._chat.model,
+            **event.extra,
+        }
+        self._head = b"data: " + msgspec.json.encode(top)[:-1] + b","
+        return self._role(0)
+
+    def _begin(self) -> None:
+        """Begin without a `Start`, which an upstream that says only one thing may never give."""
+        if not self._head:
+            self._start(Start("", ""))
+
+    def _role(self, choice: int) -> bytes:
+        self._begin()
+        self._roles.add(choice)
+        return self._chunk(choice, {"role": "assistant", "content": ""})
+
+    def _chunk(self, choice: int, delta: Mapping[str, Any], finish: str | None = None, logprobs: Any = None) -> bytes:
+        told = {"index": choice, "delta": delta, "logprobs": logprobs, "finish_reason": finish}
+        return self._head + b'"choices":[' + msgspec.json.encode(told) + b"]" + self._tail
+
+
+def _open(event: Any) -> dict[str, Any]:
+    call = {"index": event.index, "id": event.id, "type": "function", "function": {"name": event.name, "arguments": ""}}
+    return {"tool_calls": [with_signature(call, event.signature)]}
+
+
+_DELTAS: Final[Mapping[type, Callable[[Any], dict[str, Any]]]] = {
+    Text: lambda event: {"content": event.text},
+    Reason: lambda event: {"reasoning_content": event.text},
+    Refuse: lambda event: {"refusal": event.text},
+    ToolOpen: _open,
+    ToolArgs: lambda event: {"tool_calls": [{"index": event.index, "function": {"arguments": event.text}}]},
+    Extra: lambda event: {event.name: event.value},
+}
+
+
+def encode_body(events: Sequence[Event], chat: Chat, created: int) -> bytes:
+    """A whole chat completion."""
+    folded = fold(events)
+    answer: dict[str, Any] = {
+        "id": folded.id or f"chatcmpl-{created}",
+        "object": "chat.completion",
+        "created": folded.created or created,
+        "model": folded.model or chat.model,
+        "choices": [
+            {
+                "index": index,
+                "message": _message(choice),
+                "logprobs": choice.logprobs,
+                "finish_reason": choice.finish or "stop",
+            }
+            for index, choice in sorted(folded.choices.items())
+        ],
+        **folded.extra,
+    }
+    if folded.usage is not None:
+        answer["usage"] = write_usage(folded.usage)
+    return msgspec.json.encode(answer)
+
+
+def _message(choice: FoldedChoice) -> dict[str, Any]:
+    message: dict[str, Any] = {
+        "role": "assistant",
+        "content": choice.text if choice.text or not (choice.tools or choice.refusal) else None,
+        "refusal": choice.refusal or None,
+    }
+    if choice.reasoning:
+        message["reasoning_content"] = choice.reasoning
+    if choice.tools:
+        message["tool_calls"] = [
+            with_signature(
+                {"id": tool.id, "type": "function", "function": {"name": tool.name, "arguments": tool.arguments}},
+                tool.signature,
+            )
+            for _, tool in sorted(choice.tools.items())
+        ]
+    return message | choice.extra
