@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
 from typing import Annotated, Any, Literal, TypeVar
 from zoneinfo import ZoneInfo
 
@@ -18,25 +19,13 @@ from pydantic import (
 )
 
 from proxy.fields import Many, Section
-from proxy.routing.globs import Glob
+from proxy.routing.facts import Facts
+from proxy.routing.globs import Glob, compile_globs
+from proxy.routing.tasks import Complexity, Task
 
 T = TypeVar("T")
 
 Feature = Literal["tools", "images", "audio", "files", "json_schema", "logprobs"]
-Task = Literal[
-    "code",
-    "architecture",
-    "planning",
-    "verification",
-    "analysis",
-    "extraction",
-    "summarization",
-    "translation",
-    "writing",
-    "security",
-    "general",
-]
-Complexity = Literal["simple", "complex"]
 
 
 def _listed(value: Any) -> Any:
@@ -49,10 +38,11 @@ Some = Annotated[Many[T], Field(min_length=1), BeforeValidator(_listed)]
 
 @dataclass(frozen=True, slots=True)
 class Range:
-    """A span of whole numbers, both ends inside; None is open."""
+    """A span of whole numbers, both ends inside; None is open. `written` is how the file has it."""
 
     low: int | None = None
     high: int | None = None
+    written: str = field(default="", compare=False)
 
     def __contains__(self, number: object) -> bool:
         if not isinstance(number, int):
@@ -60,9 +50,7 @@ class Range:
         return (self.low is None or number >= self.low) and (self.high is None or number <= self.high)
 
     def __str__(self) -> str:
-        if self.low is not None and self.high is not None:
-            return f"{self.low}..{self.high}"
-        return f">= {self.low}" if self.low is not None else f"<= {self.high}"
+        return self.written
 
 
 _COMPARISON = re.compile(r"(>=|<=|>|<) ?(\d{1,12})")
@@ -78,15 +66,15 @@ def parse_range(value: Any) -> Range:
         low, high = int(span[1]), int(span[2])
         if low > high:
             raise ValueError("the range is empty: its first number is larger than its second")
-        return Range(low, high)
+        return Range(low, high, text)
     if (comparison := _COMPARISON.fullmatch(text)) is None:
         raise ValueError('expected a comparison such as "> 30000", "<= 600" or "1000..30000"')
     sign, number = comparison[1], int(comparison[2])
     if sign.startswith(">"):
-        return Range(low=number + (sign == ">"))
+        return Range(low=number + (sign == ">"), written=text)
     if number == 0 and sign == "<":
         raise ValueError("no count is below zero")
-    return Range(high=number - (sign == "<"))
+    return Range(high=number - (sign == "<"), written=text)
 
 
 Tokens = Annotated[
@@ -140,7 +128,7 @@ class TimeConfig(Section):
     )
     """Hours of the day, `09:00-17:00`; the end is outside. `22:00-06:00` goes over midnight."""
     days: Some[Day] | None = None
-    """Days of the week: `[sat, sun]`. Hours that go over midnight belong to the day they end on as well."""
+    """Days of the week: `[sat, sun]`. Hours that go over midnight belong to the day on which they begin."""
     zone: Annotated[str, AfterValidator(_checked_zone)] = "UTC"
     """The time zone's name in the IANA data base: `Europe/Madrid`."""
 
@@ -192,3 +180,191 @@ class MatchConfig(Section):
         if not self.model_fields_set or all(getattr(self, name) is None for name in type(self).model_fields):
             raise ValueError("write at least one condition; a route for everything has no `match` at all")
         return self
+
+
+Holds = Callable[[Facts], bool]
+
+
+@dataclass(frozen=True, slots=True)
+class Condition:
+    """One compiled condition: the test, and the words for it.
+
+    `subject` is what it asks about and `wanted` what for; `have` tells what a request has instead.
+    """
+
+    subject: str
+    wanted: str
+    holds: Holds
+    have: Callable[[Facts], str]
+
+    def say(self, facts: Facts, held: bool) -> str:
+        """One sentence: `plan gold in [gold, premium]`, `tokens ≈812 not > 30000`."""
+        return f"{self.subject} {self.have(facts)} {'' if held else 'not '}{self.wanted}"
+
+
+def compile_match(match: MatchConfig) -> tuple[Condition, ...]:
+    """The conditions of a rule, those that cost least first."""
+    return tuple(_compiled(match))
+
+
+def all_of(conditions: tuple[Condition, ...]) -> Holds:
+    """One test for all conditions of a rule; the short ones, which are most, without a loop."""
+    tests = tuple(condition.holds for condition in conditions)
+    match tests:
+        case ():
+            return lambda _facts: True
+        case (only,):
+            return only
+        case (one, other):
+            return lambda facts: one(facts) and other(facts)
+    return lambda facts: all(test(facts) for test in tests)
+
+
+def _compiled(match: MatchConfig) -> Iterator[Condition]:
+    for name, build in _BUILDERS.items():
+        value = getattr(match, name)
+        if value is not None:
+            yield from build(value)
+
+
+def _one_of(values: tuple[str, ...]) -> str:
+    return f"in [{', '.join(values)}]"
+
+
+def _on_stream(wanted: bool) -> Iterator[Condition]:
+    holds: Holds = (lambda facts: facts.stream) if wanted else (lambda facts: not facts.stream)
+    yield Condition("stream", f"= {wanted}".lower(), holds, lambda facts: str(facts.stream).lower())
+
+
+def _on_plan(plans: tuple[str, ...]) -> Iterator[Condition]:
+    named = frozenset(plans)
+    yield Condition("plan", _one_of(plans), lambda facts: facts.plan in named, lambda facts: facts.plan or "(none)")
+
+
+def _on_endpoint(paths: tuple[str, ...]) -> Iterator[Condition]:
+    fits = compile_globs(paths)
+    yield Condition("endpoint", _one_of(paths), lambda facts: fits(facts.endpoint), lambda facts: facts.endpoint)
+
+
+def _on_model(names: tuple[str, ...]) -> Iterator[Condition]:
+    fits = compile_globs(names)
+    yield Condition("model", _one_of(names), lambda facts: fits(facts.model), lambda facts: facts.model)
+
+
+def _on_tenant(names: tuple[str, ...]) -> Iterator[Condition]:
+    fits = compile_globs(names)
+    yield Condition("tenant", _one_of(names), lambda facts: fits(facts.tenant), lambda facts: facts.tenant)
+
+
+def _on_header(wanted: dict[str, tuple[str, ...]]) -> Iterator[Condition]:
+    for name, values in wanted.items():
+        yield _entry("header", name, values)
+
+
+def _on_metadata(wanted: dict[str, tuple[str, ...]]) -> Iterator[Condition]:
+    for name, values in wanted.items():
+        yield _entry("metadata", name, values)
+
+
+def _entry(kind: Literal["header", "metadata"], name: str, values: tuple[str, ...]) -> Condition:
+    fits = compile_globs(values)
+
+    def value(facts: Facts) -> str | None:
+        return (facts.headers if kind == "header" else facts.metadata).get(name)
+
+    def holds(facts: Facts) -> bool:
+        found = value(facts)
+        return found is not None and fits(found)
+
+    def have(facts: Facts) -> str:
+        found = value(facts)
+        return "(absent)" if found is None else found
+
+    return Condition(f"{kind} {name}", _one_of(values), holds, have)
+
+
+def _on_time(wanted: TimeConfig) -> Iterator[Condition]:
+    zone = ZoneInfo(wanted.zone)
+    spans = tuple(map(parse_hours, wanted.hours or ("00:00-24:00",)))
+    days = frozenset(map(DAYS.index, wanted.days or DAYS))
+
+    def holds(facts: Facts) -> bool:
+        now = facts.now.astimezone(zone)
+        minute = now.hour * 60 + now.minute
+        return any(_covers(span, days, now.weekday(), minute) for span in spans)
+
+    def have(facts: Facts) -> str:
+        now = facts.now.astimezone(zone)
+        return f"{DAYS[now.weekday()]} {now:%H:%M} {wanted.zone}"
+
+    said = [*(wanted.hours or ()), *(wanted.days or ())]
+    yield Condition("time", _one_of(tuple(said)), holds, have)
+
+
+def _covers(span: tuple[int, int], days: frozenset[int], day: int, minute: int) -> bool:
+    """True if a minute of a weekday lies in the span; a span over midnight belongs to the day on which it begins."""
+    start, end = span
+    if start < end:
+        return day in days and start <= minute < end
+    return (day in days and minute >= start) or ((day - 1) % 7 in days and minute < end)
+
+
+def _on_tokens(span: Range) -> Iterator[Condition]:
+    wanted = f"in {span}" if span.low is not None and span.high is not None else str(span)
+    yield Condition("tokens", wanted, lambda facts: facts.tokens in span, lambda facts: f"≈{facts.tokens}")
+
+
+def _on_features(features: tuple[str, ...]) -> Iterator[Condition]:
+    wanted = frozenset(features)
+    yield Condition(
+        "has",
+        _one_of(features),
+        lambda facts: not wanted.isdisjoint(facts.features),
+        lambda facts: ", ".join(sorted(facts.features)) or "nothing special",
+    )
+
+
+def _on_task(tasks: tuple[str, ...]) -> Iterator[Condition]:
+    wanted = frozenset(tasks)
+    yield Condition("task", _one_of(tasks), lambda facts: facts.task in wanted, lambda facts: facts.task)
+
+
+def _on_complexity(kinds: tuple[str, ...]) -> Iterator[Condition]:
+    wanted = frozenset(kinds)
+    yield Condition(
+        "complexity",
+        _one_of(kinds),
+        lambda facts: facts.complexity in wanted,
+        lambda facts: facts.complexity,
+    )
+
+
+def _on_not(inner: MatchConfig) -> Iterator[Condition]:
+    conditions = compile_match(inner)
+
+    def holds(facts: Facts) -> bool:
+        return not all(condition.holds(facts) for condition in conditions)
+
+    def have(facts: Facts) -> str:
+        return "; ".join(condition.say(facts, condition.holds(facts)) for condition in conditions)
+
+    wanted = " and ".join(f"{condition.subject} {condition.wanted}" for condition in conditions)
+    yield Condition("without", f"({wanted})", holds, have)
+
+
+_BUILDERS: dict[str, Callable[[Any], Iterator[Condition]]] = {
+    "stream": _on_stream,
+    "plan": _on_plan,
+    "endpoint": _on_endpoint,
+    "model": _on_model,
+    "tenant": _on_tenant,
+    "header": _on_header,
+    "metadata": _on_metadata,
+    "time": _on_time,
+    "tokens": _on_tokens,
+    "has": _on_features,
+    "task": _on_task,
+    "complexity": _on_complexity,
+    "not_": _on_not,
+}
+"""Every field of `MatchConfig`, the cheapest question first."""

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Field, StringConstraints, WithJsonSchema, model_validator
 
+from proxy.core.decision import Target
 from proxy.core.quantities import parse_percent
 from proxy.fields import Duration, Many, Section
 from proxy.routing.matchers import MatchConfig
 
 Order = Literal["listed", "cheapest", "fastest", "least_busy", "weighted"]
-Level = Literal["stale", "patterns", "rules"]
 
 RouteName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,63}$")]
 Reference = Annotated[str, StringConstraints(pattern=r"^[^\s/][^\s]{0,199}$")]
@@ -96,8 +97,8 @@ class RouteConfig(Section):
     """How the targets are ranked for each request."""
     params: Params
     """Fields of the request that are set, whatever the caller wrote."""
-    deadline: Duration | None = None
-    """The longest time for the whole request; 600s if not written."""
+    deadline: Duration = 600.0
+    """The longest time for the whole request, over all tries."""
     retry: RetryConfig = RetryConfig()
     """How stubborn the route is."""
     cache: RouteCacheConfig | None = None
@@ -130,8 +131,6 @@ class ModelConfig(Section):
 
     use: Many[TargetConfig] = ()
     """The targets it stands for, the preferred first."""
-    order: Order = "listed"
-    """How they are ranked where the client asked for this name and no route with conditions took the request."""
 
     @model_validator(mode="before")
     @classmethod
@@ -139,12 +138,20 @@ class ModelConfig(Section):
         return {"use": value} if isinstance(value, (list, tuple)) else value
 
 
-class OfflineConfig(Section):
-    """The answers that need no model: the last targets of every route."""
-
-    levels: Many[Level] = ("stale", "patterns", "rules")
-    """Which levels of synthesis may stand in, the preferred first; an empty list turns them off."""
-
-
 Models = dict[Annotated[str, StringConstraints(pattern=r"^[^\s/*?]{1,128}$")], ModelConfig]
 """What stands under `models:`."""
+
+
+@dataclass(frozen=True, slots=True)
+class BoundRoute:
+    """A route with its targets resolved: names from `models` expanded, upstreams bound, disabled ones among them.
+
+    The model `*` of a target stands for the one that was asked for.
+    """
+
+    config: RouteConfig
+    targets: tuple[Target, ...]
+
+    @property
+    def name(self) -> str:
+        return self.config.name

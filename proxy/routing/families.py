@@ -1,0 +1,104 @@
+"""What a model can take, by the family its name belongs to: a table of facts, the configuration's entries first."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from importlib import resources
+from typing import Annotated, Any
+
+from pydantic import Field
+
+from proxy.core.errors import ErrorKind
+from proxy.fields import Count, Section
+from proxy.routing.contents import MOST_TOKENS_PER_BYTE
+from proxy.routing.facts import Facts
+from proxy.routing.globs import Glob, Matches, compile_globs
+
+_REMEMBERED = 1024
+_LONGEST_NAME = 256
+
+
+class FamilyConfig(Section):
+    """What the models whose names match can take; what is left out is assumed to work."""
+
+    context: Count | None = None
+    """Tokens of a prompt, at most."""
+    images: bool | None = None
+    """Whether a message may hold images."""
+    tools: bool | None = None
+    """Whether the model can call tools."""
+    json_schema: bool | None = None
+    """Whether it can be held to a JSON schema."""
+
+
+FamiliesConfig = Annotated[dict[Glob, FamilyConfig], Field(examples=[{"llava-*": {"context": 4096, "tools": False}}])]
+"""What stands under `families:`; keys are patterns for `model` or `upstream/model`."""
+
+
+@dataclass(frozen=True, slots=True)
+class Family:
+    """`context` in tokens, None where unknown; `lacks` names the features that the models refuse."""
+
+    context: int | None = None
+    lacks: frozenset[str] = frozenset()
+
+
+@dataclass(frozen=True, slots=True)
+class Refusal:
+    """Why a target cannot serve a request."""
+
+    kind: ErrorKind
+    why: str
+
+
+UNKNOWN = Family()
+
+
+def load() -> Mapping[str, Any]:
+    """The shipped table; read once, when a configuration is compiled."""
+    text = resources.files("proxy.routing").joinpath("families.json").read_text("utf-8")
+    data: dict[str, Any] = json.loads(text)
+    return data
+
+
+class Families:
+    """Looks up the family of a model: entries of the configuration first, then the shipped ones; first match wins."""
+
+    __slots__ = ("_find", "_table")
+
+    def __init__(self, data: Mapping[str, Any], own: Mapping[str, FamilyConfig] | None = None) -> None:
+        shipped = [_entry(row["models"], row) for row in data["families"]]
+        added = [_entry([glob], config.model_dump()) for glob, config in (own or {}).items()]
+        self._table: Sequence[tuple[Matches, Family]] = (*added, *shipped)
+        self._find: Callable[[str, str], Family] = lru_cache(_REMEMBERED)(self._search)
+
+    def of(self, upstream: str, model: str) -> Family:
+        """The family of a model at an upstream; one that promises everything if the name is not known."""
+        return self._find(upstream, model) if len(model) <= _LONGEST_NAME else UNKNOWN
+
+    def _search(self, upstream: str, model: str) -> Family:
+        names = (f"{upstream}/{model}", model, model.rpartition("/")[2])
+        return next((family for fits, family in self._table if any(map(fits, names))), UNKNOWN)
+
+
+def _entry(globs: Sequence[str], row: Mapping[str, Any]) -> tuple[Matches, Family]:
+    lacks = frozenset(name for name in ("images", "tools", "json_schema") if row.get(name) is False)
+    return compile_globs(globs), Family(row.get("context"), lacks)
+
+
+def refusal(family: Family, facts: Facts) -> Refusal | None:
+    """Why a model of this family cannot serve the request, None if nothing is known against it.
+
+    The body is read only where something could be found against it: a small request fits any context.
+    """
+    if family.lacks and (wanted := family.lacks & facts.features):
+        return Refusal(ErrorKind.BAD_REQUEST, f"it takes no {' and no '.join(sorted(wanted))}")
+    longest = family.context
+    if longest is None or len(facts.inbound.body) * MOST_TOKENS_PER_BYTE <= longest:
+        return None
+    if facts.tokens <= longest:
+        return None
+    return Refusal(ErrorKind.CONTEXT, f"about {facts.tokens} tokens do not fit into its {longest}")

@@ -1,0 +1,120 @@
+"""The targets of one decision while it is being made: settled on a model, checked, ranked, each once."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from proxy.core.decision import Step, Target
+from proxy.core.errors import ErrorKind, ProxyError
+from proxy.routing.facts import Facts
+from proxy.routing.families import Families, Refusal, refusal
+from proxy.routing.names import AS_ASKED, own_choice
+from proxy.routing.orders import Prices, Rank
+from proxy.routing.view import View
+
+_SHOWN = 3  # targets whose refusal is told to the client
+
+
+@dataclass(slots=True)
+class Slate:
+    """Three lists that follow each other: `ready` and `resting` models, `offline` answers.
+
+    A target rests while its upstream is down or its breaker open: it is the last resort before the offline answers.
+    `kept` is the model that `upstream/*` keeps, None where each upstream chooses. `skipped` says what was left out.
+    """
+
+    facts: Facts
+    view: View
+    families: Families
+    prices: Prices
+    kept: str | None
+    refuses_offline: bool
+    ready: list[Target] = field(default_factory=list)
+    resting: list[Target] = field(default_factory=list)
+    offline: list[Target] = field(default_factory=list)
+    skipped: list[Step] = field(default_factory=list)
+    refused: list[tuple[Target, Refusal]] = field(default_factory=list)
+    seen: set[tuple[str, str]] = field(default_factory=set)
+
+    def add_named(self, targets: Sequence[Target], params: Mapping[str, Any]) -> None:
+        """What the caller named, in its own order; an offline answer that was asked for by name is no last resort."""
+        for target in self._fit(targets, params):
+            self._place(target)
+
+    def add(self, targets: Sequence[Target], rank: Rank) -> None:
+        """What a rule uses; offline answers are put last."""
+        fit = list(self._fit(targets, {}))
+        models = [target for target in fit if not target.upstream.offline]
+        self.offline += [target for target in fit if target.upstream.offline]
+        for target in rank(models, self.facts, self.view, self.prices) if len(models) > 1 else models:
+            self._place(target)
+
+    def close(self, last: Sequence[Target]) -> tuple[Target, ...]:
+        """The decision's candidates; `last` are the offline answers of every route.
+
+        Raises ProxyError: CONTEXT or BAD_REQUEST if only the content stands against the models, else NO_CANDIDATE.
+        """
+        models = (*self.ready, *self.resting)
+        if not models and not self.offline and self.refused:
+            raise self._cannot_take()
+        if not self.refuses_offline:
+            self.offline += self._fit(last, {})
+        if not models and not self.offline:
+            raise ProxyError(ErrorKind.NO_CANDIDATE)
+        return (*models, *self.offline)
+
+    def _place(self, target: Target) -> None:
+        rests = self.view.is_down(target.upstream.name) or self.view.is_open(target)
+        (self.resting if rests else self.ready).append(target)
+
+    def _fit(self, targets: Sequence[Target], params: Mapping[str, Any]) -> Iterator[Target]:
+        """Those that can serve the request, with their model settled; the reason is kept for the others."""
+        for target in targets:
+            settled = self._settle(target, params)
+            if isinstance(settled, str):
+                self._skip(target, settled)
+                continue
+            place = (settled.upstream.name, settled.model)
+            if place in self.seen:
+                continue
+            self.seen.add(place)
+            against = refusal(self.families.of(*place), self.facts)
+            if against is None:
+                yield settled
+            else:
+                self.refused.append((settled, against))
+                self._skip(settled, against.why)
+
+    def _settle(self, target: Target, params: Mapping[str, Any]) -> Target | str:
+        """The target with its model and fields, or why it cannot be had."""
+        upstream, model = target.upstream, target.model
+        if upstream.disabled is not None:
+            return f"disabled: {upstream.disabled}"
+        if upstream.offline and self.refuses_offline:
+            return "offline answers are refused"
+        if model != AS_ASKED:
+            if not params:
+                return target
+        elif self.kept is not None:
+            model = self.kept
+        elif (own := own_choice(upstream, self.view)) is not None:
+            model = own
+        elif upstream.local:
+            model = self.facts.model  # a local server answers with whatever model is loaded
+        else:
+            return "no model was named, and the upstream has no default_model and lists none"
+        return Target(upstream, model, target.weight, {**params, **target.params} if params else target.params)
+
+    def _skip(self, target: Target, why: str) -> None:
+        self.skipped.append(Step(str(target), False, why))
+
+    def _cannot_take(self) -> ProxyError:
+        kinds = {against.kind for _, against in self.refused}
+        told = "; ".join(f"{target}: {against.why}" for target, against in self.refused[:_SHOWN])
+        return ProxyError(
+            ErrorKind.CONTEXT if kinds == {ErrorKind.CONTEXT} else ErrorKind.BAD_REQUEST,
+            f"No model that this request may go to can take it ({told}).",
+            param="messages",
+        )

@@ -1,0 +1,63 @@
+"""What a decision may know of the present: the live state behind a protocol, and a still picture of it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Protocol
+
+from proxy.core.decision import Target
+
+
+class View(Protocol):
+    """The state of upstreams and targets, read during one decision."""
+
+    def listed(self, upstream: str) -> frozenset[str] | None:
+        """The models that an upstream lists, None while that is unknown."""
+        ...
+
+    def is_down(self, upstream: str) -> bool:
+        """True if nothing sent there can be answered at present."""
+        ...
+
+    def is_open(self, target: Target) -> bool:
+        """True while the target's breaker lets nothing through, not even a probe."""
+        ...
+
+    def first_token(self, target: Target) -> float | None:
+        """The moving average of seconds to the first token, None before the first measurement."""
+        ...
+
+    def requests_at(self, upstream: str) -> int:
+        """Requests under way at the upstream."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class StillView:
+    """An assumed state, for explanations without a server and for tests: by default all is well and idle.
+
+    `opened` and `first_tokens` are keyed by `upstream/model`. Nothing is in the cache, so the level `stale` has no
+    answer.
+    """
+
+    models: Mapping[str, frozenset[str]] = field(default_factory=dict)
+    down: frozenset[str] = frozenset()
+    opened: frozenset[str] = frozenset({"offline/stale"})
+    first_tokens: Mapping[str, float] = field(default_factory=dict)
+    busy: Mapping[str, int] = field(default_factory=dict)
+
+    def listed(self, upstream: str) -> frozenset[str] | None:
+        return self.models.get(upstream)
+
+    def is_down(self, upstream: str) -> bool:
+        return upstream in self.down
+
+    def is_open(self, target: Target) -> bool:
+        return str(target) in self.opened
+
+    def first_token(self, target: Target) -> float | None:
+        return self.first_tokens.get(str(target))
+
+    def requests_at(self, upstream: str) -> int:
+        return self.busy.get(upstream, 0)
