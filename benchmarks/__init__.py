@@ -1,0 +1,1 @@
+"""Measurements of Failsoft; run by `scripts/bench`, never by the tests."""
