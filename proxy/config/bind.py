@@ -27,8 +27,12 @@ _PATH = re.compile(r"(/[A-Za-z0-9._~!$&'()+,;=:@%-]+)*/?")
 _VIA = re.compile(r"([A-Za-z0-9._-]{1,253}|\[[0-9a-fA-F:.]{2,45}\]):([0-9]{1,5})")
 
 
-class BadUrl(ValueError):
-    """The address of an upstream cannot be used; the message says why."""
+class BadAddress(ValueError):
+    """An address of an upstream cannot be used; the message says why, `key` in which of its fields."""
+
+    def __init__(self, message: str, key: str = "url") -> None:
+        super().__init__(message)
+        self.key = key
 
 
 def is_loopback(host: str) -> bool:
@@ -60,23 +64,26 @@ def _is_host(host: str) -> bool:
 
 
 def parse_url(url: str, *, insecure: bool = False) -> tuple[Origin, str]:
-    """A base URL as origin and path (without a slash at its end). Raises BadUrl."""
+    """A base URL as origin and path (without a slash at its end). Raises BadAddress."""
+    # Python's parser silently drops line breaks and tabs; nothing of that kind may reach it.
+    if not url.isascii() or not url.isprintable() or " " in url:
+        raise BadAddress("a URL has no spaces, line breaks or letters beyond ASCII")
     try:
         parts = urlsplit(url)
         port = parts.port
     except ValueError:
-        raise BadUrl("this is not a URL") from None
+        raise BadAddress("this is not a URL") from None
     host = parts.hostname or ""
     if parts.scheme not in ("http", "https") or not _is_host(host):
-        raise BadUrl("expected a URL such as https://api.example.com/v1")
+        raise BadAddress("expected a URL such as https://api.example.com/v1")
     if parts.username is not None or parts.password is not None:
-        raise BadUrl("credentials do not belong into a URL; use `keys` or `auth`")
+        raise BadAddress("credentials do not belong into a URL; use `keys` or `auth`")
     if parts.query or parts.fragment or "?" in url or "#" in url:
-        raise BadUrl("a base URL has no query and no fragment")
+        raise BadAddress("a base URL has no query and no fragment")
     if _PATH.fullmatch(parts.path) is None or port == 0:
-        raise BadUrl("expected a URL such as https://api.example.com/v1")
+        raise BadAddress("expected a URL such as https://api.example.com/v1")
     if parts.scheme == "http" and not insecure and not is_private(host):
-        raise BadUrl("http:// would send keys and prompts in the clear; use https://, or say `insecure: true`")
+        raise BadAddress("http:// would send keys and prompts in the clear; use https://, or say `insecure: true`")
     origin = Origin(parts.scheme, host, port or (443 if parts.scheme == "https" else 80))
     return origin, parts.path.rstrip("/")
 
@@ -148,13 +155,13 @@ def bind(
     environ: Mapping[str, str],
     written: Mapping[str, Any],
 ) -> Upstream:
-    """Make the upstream. `written` is its section as it stands in the file. Raises BadUrl."""
+    """Make the upstream. `written` is its section as it stands in the file. Raises BadAddress."""
     url = config.url or provider.base_url
     if url is None:
-        raise BadUrl(f"the provider `{provider.name}` has no address of its own; write `url`")
+        raise BadAddress(f"the provider `{provider.name}` has no address of its own; write `url`")
     origin, base = parse_url(url, insecure=config.insecure)
     if config.via is not None and not _VIA.fullmatch(config.via):
-        raise BadUrl("`via` is the host:port of an HTTP proxy")
+        raise BadAddress("expected the host:port of an HTTP proxy", "via")
     keys, is_basic = _keys(config, provider, environ)
     paths = {dialect: path for dialect, path in provider.speaks.items() if dialect in dialects}
     return Upstream(

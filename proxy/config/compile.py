@@ -2,22 +2,29 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Any
 
-from proxy.config.bind import OFFLINE, BadUrl, bind, bind_offline, is_loopback, unusable
+from proxy.config.bind import OFFLINE, BadAddress, bind, bind_offline, is_loopback, unusable
 from proxy.config.document import Document
-from proxy.config.problems import ConfigError, Problem, suggest
+from proxy.config.problems import Complaint, ConfigError, Problem, suggest
 from proxy.config.references import complaints
 from proxy.config.schema import Config
 from proxy.config.sections import LoggingConfig, PlanConfig, ServerConfig, StorageConfig, TenantConfig
-from proxy.config.targets import Complaint, Names
-from proxy.core.decision import Target, Upstream
+from proxy.config.targets import Names
+from proxy.core.decision import Decision, Target, Upstream
 from proxy.core.request import Tenant
 from proxy.providers import Provider
-from proxy.routing.routes import RouteConfig
+from proxy.routing.facts import Facts
+from proxy.routing.families import Families
+from proxy.routing.families import load as load_families
+from proxy.routing.routes import BoundRoute, RouteConfig
+from proxy.routing.table import RouteTable
+from proxy.routing.tasks import Classifier
+from proxy.routing.tasks import load as load_tasks
+from proxy.routing.view import View
 from proxy.synth.rules import OfflineConfig
 
 PUBLIC = "public"
@@ -25,15 +32,11 @@ PUBLIC = "public"
 
 
 @dataclass(frozen=True, slots=True)
-class BoundRoute:
-    """A route with its targets resolved: aliases expanded, upstreams bound, the disabled ones still among them."""
+class Cost:
+    """USD per million tokens, for the comparison of targets; what is billed is reckoned exactly elsewhere."""
 
-    config: RouteConfig
-    targets: tuple[Target, ...]
-
-    @property
-    def name(self) -> str:
-        return self.config.name
+    input: float
+    output: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,8 +46,9 @@ class Snapshot:
     `file` is its path as it was given and `fingerprint` twelve hexadecimal digits of its bytes' SHA-256;
     `document` has its lines. `server`, `storage` and `logging` take effect at a start only. `models` maps every
     alias to its targets (none: the routes decide). `keys` maps the SHA-256 of a caller's key, in hexadecimal, to
-    its tenant's name; `anonymous` takes callers without a key, None if nobody does. `offline_targets` are the last targets
-    of every route that allows them. `warnings` are worth a line at the start.
+    its tenant's name; `anonymous` takes callers without a key, None if nobody does. `offline_targets` are the last
+    targets of every route that allows them. `table` decides, `classifier` reads task types out of words. `warnings`
+    are worth a line at the start.
     """
 
     file: str
@@ -63,7 +67,13 @@ class Snapshot:
     routes: tuple[BoundRoute, ...]
     offline: OfflineConfig
     offline_targets: tuple[Target, ...]
+    table: RouteTable
+    classifier: Classifier
     warnings: tuple[Problem, ...]
+
+    def decide(self, facts: Facts, view: View) -> Decision:
+        """Where one request goes. Raises ProxyError where it can go nowhere."""
+        return self.table.decide(facts, view)
 
 
 def exposure(server: ServerConfig, anonymous: Tenant | None, host: str | None = None) -> str | None:
@@ -101,8 +111,8 @@ def _upstreams(
         written: Mapping[str, Any] = document.value["upstreams"][name]
         try:
             found[name] = bind(name, section, providers[section.provider], dialects, environ, written)
-        except BadUrl as error:
-            wrong.append(((*path, "url"), str(error)))
+        except BadAddress as error:
+            wrong.append(((*path, error.key), str(error)))
     for provider in providers.values():
         if provider.offline:
             found[OFFLINE] = bind_offline(provider, dialects)
@@ -154,6 +164,24 @@ def _warnings(document: Document, upstreams: Mapping[str, Upstream]) -> tuple[Pr
     )
 
 
+def _table(
+    config: Config,
+    routes: Sequence[BoundRoute],
+    models: Mapping[str, tuple[Target, ...]],
+    upstreams: Mapping[str, Upstream],
+    offline: Sequence[Target],
+) -> RouteTable:
+    return RouteTable(
+        routes,
+        models,
+        upstreams,
+        Families(load_families(), config.families),
+        offline=offline,
+        plans={name: plan.models for name, plan in config.plans.items()},
+        prices={name: Cost(float(price.input), float(price.output)) for name, price in config.prices.items()},
+    )
+
+
 def compile_config(
     config: Config,
     document: Document,
@@ -165,15 +193,16 @@ def compile_config(
     """Bind, resolve and cross-check a decoded file. Raises ConfigError with every mistake."""
     upstreams, wrong = _upstreams(config, document, environ, providers, dialects)
     names = Names(upstreams, config.models)
-    models = {name: names.alias(name) for name in config.models}
+    models = {"auto": (), **{name: names.alias(name) for name in config.models}}
     routes = _routes(config, names)
     tenants = _tenants(config)
     anonymous = next((tenant for tenant in tenants.values() if tenant.anonymous), None)
     if (why := exposure(config.server, anonymous)) is not None:
         wrong.append((("server", "host"), why))
-    wrong += [*names.complaints, *complaints(config)]
+    wrong += [*names.complaints, *complaints(document.value)]
     if wrong:
         raise ConfigError(document.problem(path, message) for path, message in wrong)
+    offline = tuple(Target(upstreams[OFFLINE], level) for level in config.offline.levels)
     return Snapshot(
         file=document.file,
         fingerprint=fingerprint,
@@ -183,13 +212,15 @@ def compile_config(
         storage=config.storage,
         logging=config.logging,
         upstreams=MappingProxyType(upstreams),
-        models=MappingProxyType({"auto": (), **models}),
+        models=MappingProxyType(models),
         plans=MappingProxyType(config.plans),
         tenants=MappingProxyType(tenants),
         keys=MappingProxyType(_keys(config)),
         anonymous=anonymous,
         routes=routes,
         offline=config.offline,
-        offline_targets=tuple(Target(upstreams[OFFLINE], level) for level in config.offline.levels),
+        offline_targets=offline,
+        table=_table(config, routes, models, upstreams, offline),
+        classifier=Classifier(load_tasks(), config.tasks.extra_words()),
         warnings=_warnings(document, upstreams),
     )

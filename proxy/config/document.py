@@ -49,9 +49,15 @@ class Document:
         return found
 
     def problem(self, path: Iterable[str | int], message: str) -> Problem:
-        """A problem at `path`, on the line of its nearest ancestor that is in the file."""
+        """A problem at `path`, on the line of its nearest ancestor that is in the file.
+
+        The path is shown as the file has it: where a list was written short (`plan: gold`, `fast: [a/b]`), the steps
+        of the long form are left out. A key that is missing is shown all the same.
+        """
         steps = tuple(path)
-        return Problem(self.file, self.lines.get(self.settle(steps), 1), spell(steps), message)
+        settled = self.settle(steps)
+        is_written = steps[-1:] == settled[-1:] or isinstance(steps[-1], int)
+        return Problem(self.file, self.lines.get(settled, 1), spell(settled if is_written else steps), message)
 
 
 def resolve(text: str) -> Any:

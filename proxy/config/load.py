@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from pathlib import Path as FilePath
 from typing import Any
 
@@ -14,6 +14,7 @@ from proxy.config.document import MAX_BYTES, Document, parse
 from proxy.config.locate import problems_of
 from proxy.config.problems import ConfigError, Path, Problem, spell
 from proxy.config.schema import Config, json_schema
+from proxy.config.survey import survey
 from proxy.fields import Environment, is_variable
 from proxy.providers import discover as discover_providers
 from proxy.wire.dialects import discover as discover_dialects
@@ -39,25 +40,37 @@ def _is_covered(path: Path, known: set[str]) -> bool:
     return any(spell(path[:length]) in known for length in range(1, len(path) + 1))
 
 
-def decode(document: Document, environ: Mapping[str, str], found: list[Problem]) -> Config:
-    """Decode a document strictly. Raises ConfigError with `found` and every mistake that it does not explain."""
-    environment = Environment(environ)
-    config: Config | None = None
-    wrong: list[Problem] = []
-    try:
-        config = Config.model_validate(document.value, context=environment)
-    except ValidationError as error:
-        wrong = problems_of(error, document, json_schema)
-    # A mistake inside a value already reported (an alias, a key written twice) is not a second one.
-    known = {problem.path for problem in found}
-    problems = [*found, *(problem for problem in wrong if problem.path not in known)]
-    known |= {problem.path for problem in wrong}
-    problems += [
+def _misplaced(document: Document, environment: Environment, known: set[str]) -> list[Problem]:
+    """Variables in places where none is read."""
+    return [
         document.problem(path, _ELSEWHERE)
         for path, text in _variables(document.value, ())
         if id(text) not in environment.taken and not _is_covered(path, known)
     ]
+
+
+def decode(document: Document, environ: Mapping[str, str], providers: Collection[str], found: list[Problem]) -> Config:
+    """Decode a document strictly.
+
+    Raises ConfigError with `found` and all that is wrong besides; a mistake inside a value that is reported already
+    (an alias, a key written twice) is not a second one.
+    """
+    environment = Environment(environ)
+    config: Config | None = None
+    problems = list(found)
+    known = {problem.path for problem in found}
+
+    def add(more: Iterable[Problem]) -> None:
+        problems.extend(problem for problem in more if problem.path not in known)
+        known.update(problem.path for problem in problems)
+
+    try:
+        config = Config.model_validate(document.value, context=environment)
+    except ValidationError as error:
+        add(problems_of(error, document, json_schema))
+    add(_misplaced(document, environment, known))
     if config is None or problems:
+        add(document.problem(path, message) for path, message in survey(document.value, providers))
         raise ConfigError(problems)
     return config
 
@@ -65,9 +78,11 @@ def decode(document: Document, environ: Mapping[str, str], found: list[Problem])
 def loads(data: bytes, file: str, environ: Mapping[str, str]) -> Snapshot:
     """The snapshot of a file's bytes; `file` is only its name. Raises ConfigError."""
     document, found = parse(data, file)
-    config = decode(document, environ, found)
+    providers = discover_providers()
+    usable = [name for name, provider in providers.items() if not provider.offline]
+    config = decode(document, environ, usable, found)
     fingerprint = hashlib.sha256(data).hexdigest()[:12]
-    return compile_config(config, document, fingerprint, environ, discover_providers(), discover_dialects())
+    return compile_config(config, document, fingerprint, environ, providers, discover_dialects())
 
 
 def read(path: str | FilePath, environ: Mapping[str, str]) -> Snapshot:

@@ -27,8 +27,8 @@ _BOUNDS = {
     "greater_than_equal": "at least {ge}",
     "less_than": "less than {lt}",
     "less_than_equal": "at most {le}",
-    "too_long": "at most {max_length} entries",
-    "too_short": "at least {min_length} entries",
+    "too_long": "no more than {max_length} in the list",
+    "too_short": "at least {min_length} in the list",
     "string_too_long": "at most {max_length} characters",
     "string_too_short": "at least {min_length} characters",
 }
@@ -53,9 +53,10 @@ def _wrong_type(error: Mapping[str, Any]) -> str:
 
 
 def _wrong_choice(error: Mapping[str, Any]) -> str:
-    choices = str(error["ctx"]["expected"]).replace("'", "").replace(" or ", ", ")
-    hint = suggest(error["input"], choices.split(", "))
-    return f"expected one of {choices}" + (hint if "did you mean" in hint else "")
+    choices = str(error["ctx"]["expected"]).replace("'", "").replace(" or ", ", ").split(", ")
+    hint = suggest(error["input"], choices)
+    wanted = f"expected one of {', '.join(choices)}" if len(choices) > 1 else f"expected {choices[0]}"
+    return wanted + (hint if "did you mean" in hint else "")
 
 
 def _words(error: Mapping[str, Any]) -> str:
@@ -82,6 +83,7 @@ def _children(node: Mapping[str, Any], step: str | int) -> Iterable[Any]:
         yield node["properties"][step]
     else:
         yield node.get("additionalProperties")
+        yield from node.get("patternProperties", {}).values()
 
 
 def _branches(schema: Mapping[str, Any], node: Any) -> list[Mapping[str, Any]]:
@@ -102,6 +104,11 @@ def known_keys(schema: Mapping[str, Any], path: Path) -> set[str]:
     return {key for node in nodes for key in node.get("properties", ())}
 
 
+def _is_echo(error: Mapping[str, Any]) -> bool:
+    """True for a list that is too short only because its members failed, each with an error of its own."""
+    return error["type"] == "too_short" and bool(error["input"])
+
+
 def problems_of(error: ValidationError, document: Document, schema: Callable[[], Mapping[str, Any]]) -> list[Problem]:
     """Every error of a failed validation as a problem of the file.
 
@@ -109,10 +116,14 @@ def problems_of(error: ValidationError, document: Document, schema: Callable[[],
     Schema of the file; it is asked only when there is a name to suggest.
     """
     at: dict[Path, list[str]] = {}
+    known: Mapping[str, Any] | None = None
     for found in error.errors(include_url=False):
+        if _is_echo(found):
+            continue
         place = document.settle(found["loc"])
         if found["type"] == "extra_forbidden":
-            message = "unknown key" + suggest(place[-1] if place else "", known_keys(schema(), place[:-1]))
+            known = schema() if known is None else known
+            message = "unknown key" + suggest(place[-1] if place else "", known_keys(known, place[:-1]))
         elif found["type"] == "missing":
             place = (*place, str(found["loc"][-1]))
             message = "this key is required"

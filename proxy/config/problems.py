@@ -8,7 +8,14 @@ from dataclasses import dataclass
 
 Path = tuple[str | int, ...]
 
+Complaint = tuple[Path, str]
+"""A mistake before its line is known: where, and what."""
+
+MANY = 1_000
+"""A file with more mistakes of a kind than this is not read for the rest of them."""
+
 _SHOWN = 100
+_SEARCHED = 300
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -52,7 +59,7 @@ def spell(path: Iterable[str | int]) -> str:
 def suggest(word: object, names: Iterable[str]) -> str:
     """The end of a sentence: the known name nearest to `word`, else all of them if they are few."""
     known = sorted(set(names))
-    if isinstance(word, str):
+    if isinstance(word, str) and len(known) <= _SEARCHED:
         by_case = {name.casefold(): name for name in known}
         close = difflib.get_close_matches(word[:80].casefold(), by_case, n=1, cutoff=0.6)
         if close:

@@ -1,108 +1,124 @@
-"""Names that point from one section of the file to another, and what must be there once only."""
+"""Names that point from one section of the file to another, and what must be there once only.
+
+It reads the plain document and not the decoded sections, so that a wrong type elsewhere hides nothing: whatever is
+not of the expected shape is somebody else's complaint and is passed over here.
+"""
 
 from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from typing import get_args
+from itertools import islice
+from typing import Any
 
-from proxy.config.problems import Path, suggest
-from proxy.config.schema import Config
-from proxy.config.targets import Complaint
-from proxy.routing.matchers import MatchConfig, Task
+from proxy.config.problems import MANY, Complaint, Path, suggest
+from proxy.routing.tasks import TASKS
 
-
-def _unknown(kind: str, name: str | None, known: Iterable[str], path: Path) -> Iterator[Complaint]:
-    if name is not None and name not in (names := set(known)):
-        yield path, f"unknown {kind} `{name}`{suggest(name, names)}"
+Raw = Mapping[str, Any]
 
 
-def _twice(kind: str, section: str, names: Iterable[str]) -> Iterator[Complaint]:
-    seen: dict[str, int] = {}
-    for number, name in enumerate(names):
-        if name in seen:
-            yield (section, number, "name"), f"a {kind} of this name is already there: {section}[{seen[name]}]"
-        seen.setdefault(name, number)
+def section(raw: Any, name: str) -> Raw:
+    """The mapping under `name`, empty if there is none."""
+    found = raw.get(name) if isinstance(raw, dict) else None
+    return found if isinstance(found, dict) else {}
 
 
-def _names_once(config: Config) -> Iterator[Complaint]:
-    yield from _twice("route", "routes", (route.name for route in config.routes))
-    yield from _twice("guard", "guards", (guard.name for guard in config.guards))
-    yield from _twice("alert", "alerts", (alert.name for alert in config.alerts))
+def entries(raw: Any, name: str) -> list[tuple[int, Any]]:
+    """The numbered members of the list under `name`; a single value counts as a list of one."""
+    found = raw.get(name) if isinstance(raw, dict) else None
+    if found is None:
+        return []
+    return list(enumerate(found if isinstance(found, list) else [found]))
 
 
-def _tenants(config: Config) -> Iterator[Complaint]:
-    tenants = config.tenants or {}
+def _text(raw: Any, name: str) -> str | None:
+    found = raw.get(name) if isinstance(raw, dict) else None
+    return found if isinstance(found, str) else None
+
+
+def _unknown(kind: str, name: object, known: Iterable[str], path: Path) -> Iterator[Complaint]:
+    if isinstance(name, str) and name not in (names := set(known)):
+        yield path, f"unknown {kind} `{name[:80]}`{suggest(name, names)}"
+
+
+def _names(raw: Raw, name: str) -> list[str]:
+    return [found for _, entry in entries(raw, name) if (found := _text(entry, "name")) is not None]
+
+
+def _once(raw: Raw) -> Iterator[Complaint]:
+    for name in ("routes", "guards", "alerts"):
+        seen: dict[str, int] = {}
+        for number, entry in entries(raw, name):
+            text = _text(entry, "name")
+            if text is not None and seen.setdefault(text, number) != number:
+                yield (name, number, "name"), f"{name}[{seen[text]}] already has the name `{text[:80]}`"
+
+
+def _tenants(raw: Raw) -> Iterator[Complaint]:
+    tenants = section(raw, "tenants")
     owners: dict[str, str] = {}
-    anonymous = [name for name, tenant in tenants.items() if tenant.anonymous]
+    anonymous = [
+        name for name, tenant in tenants.items() if isinstance(tenant, dict) and tenant.get("anonymous") is True
+    ]
     for name in anonymous[1:]:
         yield ("tenants", name, "anonymous"), f"only one tenant can be anonymous, and `{anonymous[0]}` is"
     for name, tenant in tenants.items():
-        yield from _unknown("plan", tenant.plan, config.plans, ("tenants", name, "plan"))
-        for number, key in enumerate(tenant.keys):
-            if key in owners:
-                yield ("tenants", name, "keys", number), f"this key already belongs to `{owners[key]}`"
-            owners.setdefault(key, name)
+        yield from _unknown("plan", _text(tenant, "plan"), section(raw, "plans"), ("tenants", name, "plan"))
+        for number, key in entries(tenant, "keys"):
+            if isinstance(key, str) and owners.setdefault(key.lower(), name) != name:
+                yield ("tenants", name, "keys", number), f"this key already belongs to `{owners[key.lower()]}`"
 
 
-def _plans_of(match: MatchConfig | None, path: Path) -> Iterator[tuple[Path, str]]:
-    if match is None:
-        return
-    for number, plan in enumerate(match.plan or ()):
-        yield (*path, "plan", number), plan
-    yield from _plans_of(match.not_, (*path, "not"))
+def _conditions(raw: Raw, match: Any, path: Path) -> Iterator[Complaint]:
+    for number, plan in entries(match, "plan"):
+        yield from _unknown("plan", plan, section(raw, "plans"), (*path, "plan", number))
+    if isinstance(match, dict) and "not" in match:
+        yield from _conditions(raw, match["not"], (*path, "not"))
 
 
-def _routes(config: Config) -> Iterator[Complaint]:
-    guards = {guard.name for guard in config.guards}
-    for number, route in enumerate(config.routes):
-        for path, plan in _plans_of(route.match, ("routes", number, "match")):
-            yield from _unknown("plan", plan, config.plans, path)
-        for index, guard in enumerate(route.guards or ()):
-            yield from _unknown("guard", guard, guards, ("routes", number, "guards", index))
+def _routes(raw: Raw) -> Iterator[Complaint]:
+    for number, route in entries(raw, "routes"):
+        yield from _conditions(raw, section(route, "match"), ("routes", number, "match"))
+        for index, guard in entries(route, "guards"):
+            yield from _unknown("guard", guard, _names(raw, "guards"), ("routes", number, "guards", index))
 
 
-def _plans(config: Config) -> Iterator[Complaint]:
-    upstreams = {*config.upstreams, "offline"}
-    for name, plan in config.plans.items():
-        for number, model in enumerate(plan.models):
-            upstream, slash, _ = model.partition("/")
+def _plans(raw: Raw) -> Iterator[Complaint]:
+    upstreams = {*section(raw, "upstreams"), "offline"}
+    for name, plan in section(raw, "plans").items():
+        for number, model in entries(plan, "models"):
+            upstream, slash, _ = model.partition("/") if isinstance(model, str) else ("", "", "")
             if slash and "*" not in upstream and "?" not in upstream:
                 yield from _unknown("upstream", upstream, upstreams, ("plans", name, "models", number))
 
 
-def _offline(config: Config) -> Iterator[Complaint]:
-    tasks = get_args(Task)
-    for number, rule in enumerate(config.offline.rules):
-        yield from _unknown("task", rule.match.task, tasks, ("offline", "rules", number, "match", "task"))
-    for level, times in Counter(config.offline.levels).items():
+def _offline(raw: Raw) -> Iterator[Complaint]:
+    offline = section(raw, "offline")
+    for number, rule in entries(offline, "rules"):
+        path = ("offline", "rules", number, "match", "task")
+        yield from _unknown("task", _text(section(rule, "match"), "task"), TASKS, path)
+    levels = Counter(level for _, level in entries(offline, "levels") if isinstance(level, str))
+    for level, times in levels.items():
         if times > 1:
-            yield ("offline", "levels"), f"`{level}` is written {times} times"
+            yield ("offline", "levels"), f"`{level[:80]}` is written {times} times"
 
 
-def _cases(config: Config) -> Iterator[Complaint]:
-    tenants: Mapping[str, object] = config.tenants if config.tenants is not None else {"public": None}
-    routes = [route.name for route in config.routes] or ["default"]
-    for number, case in enumerate(config.tests):
-        given, expect = ("tests", number, "given"), ("tests", number, "expect")
-        yield from _unknown("plan", case.given.plan, config.plans, (*given, "plan"))
-        yield from _unknown("tenant", case.given.tenant, tenants, (*given, "tenant"))
-        for index, name in enumerate(case.given.down):
-            yield from _unknown("upstream", name, config.upstreams, (*given, "down", index))
-        yield from _unknown("route", case.expect.route, routes, (*expect, "route"))
-        yield from _unknown("task", case.expect.task, get_args(Task), (*expect, "task"))
+def _cases(raw: Raw) -> Iterator[Complaint]:
+    tenants = raw["tenants"] if isinstance(raw.get("tenants"), dict) else {"public": None}
+    routes = _names(raw, "routes") or ["default"]
+    for number, case in entries(raw, "tests"):
+        given, expect, path = section(case, "given"), section(case, "expect"), ("tests", number)
+        yield from _unknown("plan", _text(given, "plan"), section(raw, "plans"), (*path, "given", "plan"))
+        yield from _unknown("tenant", _text(given, "tenant"), tenants, (*path, "given", "tenant"))
+        for index, name in entries(given, "down"):
+            yield from _unknown("upstream", name, section(raw, "upstreams"), (*path, "given", "down", index))
+        yield from _unknown("route", _text(expect, "route"), routes, (*path, "expect", "route"))
+        yield from _unknown("task", _text(expect, "task"), TASKS, (*path, "expect", "task"))
 
 
-_CHECKS: tuple[Callable[[Config], Iterator[Complaint]], ...] = (
-    _names_once,
-    _tenants,
-    _routes,
-    _plans,
-    _offline,
-    _cases,
-)
+_CHECKS: tuple[Callable[[Raw], Iterator[Complaint]], ...] = (_once, _tenants, _routes, _plans, _offline, _cases)
 
 
-def complaints(config: Config) -> list[Complaint]:
-    """Every name that points nowhere or stands twice."""
-    return [complaint for check in _CHECKS for complaint in check(config)]
+def complaints(raw: Raw) -> list[Complaint]:
+    """Every name in a document that points nowhere or stands twice."""
+    return [complaint for check in _CHECKS for complaint in islice(check(raw), MANY)]

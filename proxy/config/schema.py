@@ -19,6 +19,7 @@ from proxy.config.sections import (
 )
 from proxy.fields import Many, Section
 from proxy.providers import UpstreamConfig
+from proxy.routing.families import FamiliesConfig
 from proxy.routing.routes import Models, RouteConfig
 from proxy.routing.tasks import TasksConfig
 from proxy.synth.rules import OfflineConfig
@@ -53,6 +54,9 @@ class Config(Section):
     """What is answered when no upstream could."""
     alerts: Many[AlertConfig] = ()
     """When somebody should be told."""
+    families: FamiliesConfig = Field(default={})
+    """What models can take, where the shipped table is wrong or silent: by a pattern for `model` or
+    `upstream/model`."""
     prices: dict[str, PriceConfig] = Field(default={})
     """Prices that are missing in the shipped table or differ from it, by model or `upstream/model`."""
     tests: Many[CaseConfig] = ()

@@ -64,9 +64,11 @@ class ServerConfig(Section):
 class StorageConfig(Section):
     """Where counters and records are kept. A change needs a restart."""
 
-    state: EnvLocation = Secret("memory")
+    state: EnvLocation = Field(default_factory=lambda: Secret("memory"), json_schema_extra={"default": "memory"})
     """`memory`, or `redis://host:port/db` to share limits, quotas, breakers and cache between processes."""
-    ledger: EnvLocation = Secret("sqlite:///failsoft.db")
+    ledger: EnvLocation = Field(
+        default_factory=lambda: Secret("sqlite:///failsoft.db"), json_schema_extra={"default": "sqlite:///failsoft.db"}
+    )
     """`sqlite:///file`, or `postgresql://user@host/db`."""
 
 

@@ -9,14 +9,12 @@ from math import lcm
 from typing import Any
 
 from proxy.config.bind import OFFLINE
-from proxy.config.problems import Path, suggest
+from proxy.config.problems import MANY, Complaint, Path, suggest
 from proxy.core.decision import Target, Upstream
 from proxy.routing.routes import ModelConfig, TargetConfig
 
 LEVELS = ("stale", "patterns", "rules")
 MAX_DEPTH = 16
-
-Complaint = tuple[Path, str]
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,14 +27,19 @@ class _Share:
     params: Mapping[str, Any]
 
 
-def _whole(shares: Sequence[_Share]) -> tuple[Target, ...]:
-    """Exact parts to whole weights in the same proportion; each target once, where it stands first."""
-    scale = lcm(*(share.part.denominator for share in shares)) if shares else 1
-    targets = {
-        (share.upstream.name, share.model): Target(share.upstream, share.model, int(share.part * scale), share.params)
-        for share in reversed(shares)
-    }
-    return tuple(reversed(targets.values()))
+def _once(shares: Iterable[_Share]) -> tuple[_Share, ...]:
+    """Each target once, where it stands first."""
+    found: dict[tuple[str, str], _Share] = {}
+    for share in shares:
+        found.setdefault((share.upstream.name, share.model), share)
+    return tuple(found.values())
+
+
+def _whole(shares: Iterable[_Share]) -> tuple[Target, ...]:
+    """Exact parts to whole weights in the same proportion."""
+    kept = _once(shares)
+    scale = lcm(*(share.part.denominator for share in kept))
+    return tuple(Target(share.upstream, share.model, int(share.part * scale), share.params) for share in kept)
 
 
 @dataclass(slots=True)
@@ -77,39 +80,39 @@ class Names:
         if slash:
             return self._place(name, model, path)
         if name not in self.models:
-            hint = suggest(name, [*self.models, *(f"{upstream}/*" for upstream in self.upstreams)])
-            self.complaints.append((path, f"no such name under `models`: `{name}`{hint}"))
-            return ()
+            places = (f"{upstream}/*" for upstream in self.upstreams)
+            return self._complain(path, f"no such name under `models`: `{name}`", name, [*self.models, *places])
         if not self.models[name].use:
-            self.complaints.append((path, f"`{name}` stands for no target"))
-            return ()
+            return self._complain(path, f"`{name}` stands for no target")
         if name in above:
             circle = " → ".join((*above[above.index(name) :], name))
-            self.complaints.append((path, f"these names stand for each other: {circle}"))
-            return ()
+            return self._complain(path, f"these names stand for each other: {circle}")
         if len(above) >= MAX_DEPTH:
-            self.complaints.append((path, f"names stand for names more than {MAX_DEPTH} deep"))
-            return ()
+            return self._complain(path, f"names stand for names more than {MAX_DEPTH} deep")
         return self._alias(name, above)
+
+    def _complain(
+        self, path: Path, message: str, word: str | None = None, known: Iterable[str] = ()
+    ) -> tuple[_Share, ...]:
+        if len(self.complaints) < MANY:
+            self.complaints.append((path, message + suggest(word, known)))
+        return ()
 
     def _alias(self, name: str, above: tuple[str, ...]) -> tuple[_Share, ...]:
         if name not in self._aliases:
             shares = self._shares(self.models[name].use, ("models", name, "use"), (*above, name))
-            # Kept once per target: names that stand for names would otherwise multiply without bound.
-            unique = {(share.upstream.name, share.model): share for share in reversed(shares)}
-            self._aliases[name] = tuple(reversed(unique.values()))
+            # Each target once: names that stand for names would otherwise multiply without bound.
+            self._aliases[name] = _once(shares)
         return self._aliases[name]
 
     def _place(self, name: str, model: str, path: Path) -> Sequence[_Share]:
         upstream = self.upstreams.get(name)
         if upstream is None:
-            self.complaints.append((path, f"unknown upstream `{name}`{suggest(name, self.upstreams)}"))
-        elif not model:
-            self.complaints.append((path, f"which model? Write `{name}/model` or `{name}/*`"))
-        elif name == OFFLINE and model not in LEVELS:
-            self.complaints.append((path, f"unknown level `{model}`{suggest(model, LEVELS)}"))
-        elif "*" in model and model != "*":
-            self.complaints.append((path, "a target is one model; `*` stands only for the one that was asked for"))
-        else:
-            return (_Share(upstream, model, Fraction(1), {}),)
-        return ()
+            return self._complain(path, f"unknown upstream `{name}`", name, self.upstreams)
+        if not model:
+            return self._complain(path, f"which model? Write `{name}/model` or `{name}/*`")
+        if name == OFFLINE and model not in LEVELS:
+            return self._complain(path, f"unknown level `{model}`", model, LEVELS)
+        if "*" in model and model != "*":
+            return self._complain(path, "a target is one model; `*` stands only for the one that was asked for")
+        return (_Share(upstream, model, Fraction(1), {}),)
