@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from typing import Any, Final, NoReturn, TypeVar
+from typing import Annotated, Any, Final, NoReturn, TypeVar
 
 import msgspec
 
@@ -52,13 +52,16 @@ class StreamOptions(msgspec.Struct):
     include_usage: bool | None = None
 
 
+Length = Annotated[int, msgspec.Meta(ge=0, le=2**53)]
+
+
 class Head(msgspec.Struct):
     """The fields that every dialect of this family shares; a dialect adds its own."""
 
     model: str
     stream: bool | None = None
     stream_options: StreamOptions | None = None
-    max_tokens: int | None = None
+    max_tokens: Length | None = None
     user: str | None = None
     metadata: dict[str, str] | None = None
 
@@ -126,7 +129,7 @@ def _refuse_field(text: str) -> NoReturn:
     what = what.replace("`", "").replace(" | ", " or ")
     what = what[:1].lower() + what[1:]
     if not path:
-        refuse(f"The body must be a JSON object: {what}.")
+        refuse(f"The body is not valid: {what}. Send a JSON object.")
     field = path.rpartition(".")[2].partition("[")[0]
     refuse(f"`{path}` is not valid: {what}. {_REMEDY.get(field, '')}".rstrip(), path)
 

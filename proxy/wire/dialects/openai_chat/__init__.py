@@ -21,7 +21,7 @@ from proxy.wire.dialects import Answer, Decoder, Encoder, Passage
 from proxy.wire.dialects.openai_chat import answer
 from proxy.wire.dialects.openai_chat.read_request import decode_request
 from proxy.wire.dialects.openai_chat.write_request import encode_request
-from proxy.wire.peek import Head, peek_of, prepare, read_head
+from proxy.wire.peek import Head, Length, peek_of, prepare, read_head
 from proxy.wire.tap import Choice, Tap, judge
 
 MAX_MESSAGES: Final = 10_000
@@ -34,7 +34,7 @@ class _Turn(msgspec.Struct):
 
 class _ChatHead(Head, kw_only=True):
     messages: Annotated[list[_Turn], msgspec.Meta(min_length=1, max_length=MAX_MESSAGES)]
-    max_completion_tokens: int | None = None
+    max_completion_tokens: Length | None = None
 
 
 _HEAD: Final = msgspec.json.Decoder(_ChatHead)

@@ -1,0 +1,1 @@
+"""Golden transcripts through taps and bridges."""
