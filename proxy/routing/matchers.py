@@ -187,19 +187,19 @@ Holds = Callable[[Facts], bool]
 
 @dataclass(frozen=True, slots=True)
 class Condition:
-    """One compiled condition: the test, and the words for it.
+    """One compiled condition: the test, and the sentence that tells how it came out for a request."""
 
-    `subject` is what it asks about and `wanted` what for; `have` tells what a request has instead.
-    """
-
-    subject: str
-    wanted: str
     holds: Holds
-    have: Callable[[Facts], str]
+    say: Callable[[Facts, bool], str]
 
-    def say(self, facts: Facts, held: bool) -> str:
-        """One sentence: `plan gold in [gold, premium]`, `tokens ≈812 not > 30000`."""
-        return f"{self.subject} {self.have(facts)} {'' if held else 'not '}{self.wanted}"
+
+def _condition(subject: str, wanted: str, holds: Holds, have: Callable[[Facts], str]) -> Condition:
+    """Says `plan gold in [gold, premium]` or `tokens ≈812 not > 30000`."""
+
+    def say(facts: Facts, held: bool) -> str:
+        return f"{subject} {have(facts)} {'' if held else 'not '}{wanted}"
+
+    return Condition(holds, say)
 
 
 def compile_match(match: MatchConfig) -> tuple[Condition, ...]:
@@ -233,27 +233,27 @@ def _one_of(values: tuple[str, ...]) -> str:
 
 def _on_stream(wanted: bool) -> Iterator[Condition]:
     holds: Holds = (lambda facts: facts.stream) if wanted else (lambda facts: not facts.stream)
-    yield Condition("stream", f"= {wanted}".lower(), holds, lambda facts: str(facts.stream).lower())
+    yield _condition("stream", f"= {wanted}".lower(), holds, lambda facts: str(facts.stream).lower())
 
 
 def _on_plan(plans: tuple[str, ...]) -> Iterator[Condition]:
     named = frozenset(plans)
-    yield Condition("plan", _one_of(plans), lambda facts: facts.plan in named, lambda facts: facts.plan or "(none)")
+    yield _condition("plan", _one_of(plans), lambda facts: facts.plan in named, lambda facts: facts.plan or "(none)")
 
 
 def _on_endpoint(paths: tuple[str, ...]) -> Iterator[Condition]:
     fits = compile_globs(paths)
-    yield Condition("endpoint", _one_of(paths), lambda facts: fits(facts.endpoint), lambda facts: facts.endpoint)
+    yield _condition("endpoint", _one_of(paths), lambda facts: fits(facts.endpoint), lambda facts: facts.endpoint)
 
 
 def _on_model(names: tuple[str, ...]) -> Iterator[Condition]:
     fits = compile_globs(names)
-    yield Condition("model", _one_of(names), lambda facts: fits(facts.model), lambda facts: facts.model)
+    yield _condition("model", _one_of(names), lambda facts: fits(facts.model), lambda facts: facts.model)
 
 
 def _on_tenant(names: tuple[str, ...]) -> Iterator[Condition]:
     fits = compile_globs(names)
-    yield Condition("tenant", _one_of(names), lambda facts: fits(facts.tenant), lambda facts: facts.tenant)
+    yield _condition("tenant", _one_of(names), lambda facts: fits(facts.tenant), lambda facts: facts.tenant)
 
 
 def _on_header(wanted: dict[str, tuple[str, ...]]) -> Iterator[Condition]:
@@ -280,7 +280,7 @@ def _entry(kind: Literal["header", "metadata"], name: str, values: tuple[str, ..
         found = value(facts)
         return "(absent)" if found is None else found
 
-    return Condition(f"{kind} {name}", _one_of(values), holds, have)
+    return _condition(f"{kind} {name}", _one_of(values), holds, have)
 
 
 def _on_time(wanted: TimeConfig) -> Iterator[Condition]:
@@ -298,7 +298,7 @@ def _on_time(wanted: TimeConfig) -> Iterator[Condition]:
         return f"{DAYS[now.weekday()]} {now:%H:%M} {wanted.zone}"
 
     said = [*(wanted.hours or ()), *(wanted.days or ())]
-    yield Condition("time", _one_of(tuple(said)), holds, have)
+    yield _condition("time", _one_of(tuple(said)), holds, have)
 
 
 def _covers(span: tuple[int, int], days: frozenset[int], day: int, minute: int) -> bool:
@@ -311,12 +311,12 @@ def _covers(span: tuple[int, int], days: frozenset[int], day: int, minute: int) 
 
 def _on_tokens(span: Range) -> Iterator[Condition]:
     wanted = f"in {span}" if span.low is not None and span.high is not None else str(span)
-    yield Condition("tokens", wanted, lambda facts: facts.tokens in span, lambda facts: f"≈{facts.tokens}")
+    yield _condition("tokens", wanted, lambda facts: facts.tokens in span, lambda facts: f"≈{facts.tokens}")
 
 
 def _on_features(features: tuple[str, ...]) -> Iterator[Condition]:
     wanted = frozenset(features)
-    yield Condition(
+    yield _condition(
         "has",
         _one_of(features),
         lambda facts: not wanted.isdisjoint(facts.features),
@@ -326,12 +326,12 @@ def _on_features(features: tuple[str, ...]) -> Iterator[Condition]:
 
 def _on_task(tasks: tuple[str, ...]) -> Iterator[Condition]:
     wanted = frozenset(tasks)
-    yield Condition("task", _one_of(tasks), lambda facts: facts.task in wanted, lambda facts: facts.task)
+    yield _condition("task", _one_of(tasks), lambda facts: facts.task in wanted, lambda facts: facts.task)
 
 
 def _on_complexity(kinds: tuple[str, ...]) -> Iterator[Condition]:
     wanted = frozenset(kinds)
-    yield Condition(
+    yield _condition(
         "complexity",
         _one_of(kinds),
         lambda facts: facts.complexity in wanted,
@@ -345,11 +345,11 @@ def _on_not(inner: MatchConfig) -> Iterator[Condition]:
     def holds(facts: Facts) -> bool:
         return not all(condition.holds(facts) for condition in conditions)
 
-    def have(facts: Facts) -> str:
-        return "; ".join(condition.say(facts, condition.holds(facts)) for condition in conditions)
+    def say(facts: Facts, held: bool) -> str:
+        found = " and ".join(condition.say(facts, condition.holds(facts)) for condition in conditions)
+        return found if held else f"{found}, which is excluded"
 
-    wanted = " and ".join(f"{condition.subject} {condition.wanted}" for condition in conditions)
-    yield Condition("without", f"({wanted})", holds, have)
+    yield Condition(holds, say)
 
 
 _BUILDERS: dict[str, Callable[[Any], Iterator[Condition]]] = {

@@ -1,0 +1,94 @@
+import pytest
+
+from proxy.routing.facts import Facts
+from tests.unit.routing.given import MONDAY, Watched, facts
+
+
+def touch(one: Facts) -> None:
+    for name in ("tokens", "features", "contents", "task", "complexity", "verdict", "now", "group"):
+        getattr(one, name)
+
+
+def test_nothing_dear_is_known_before_it_is_asked() -> None:
+    watched = Watched()
+    one = facts("smart", plan="free", watched=watched)
+
+    assert ("smart", "free", "acme") == (one.model, one.plan, one.tenant)
+    assert (0, 0, 0) == (watched.read, watched.wall, watched.classified)
+
+
+def test_dear_facts_are_worked_out_once() -> None:
+    watched = Watched()
+    one = facts(watched=watched)
+    touch(one)
+    touch(one)
+
+    assert (1, 1, 1) == (watched.read, watched.wall, watched.classified)
+    assert one.now == MONDAY
+
+
+@pytest.mark.parametrize(
+    ("headers", "metadata", "task"),
+    [
+        ({"x-failsoft-task": "security"}, {}, "security"),
+        ({}, {"task": "extraction"}, "extraction"),
+        ({"x-failsoft-task": "security"}, {"task": "extraction"}, "security"),
+        ({"x-failsoft-task": "no such task"}, {"task": "extraction"}, "extraction"),
+        ({"x-failsoft-task": "complex_generation"}, {}, "writing"),
+        ({}, {"task": "conversation"}, "general"),
+        ({}, {"task": "mowing"}, "code"),
+    ],
+)
+def test_the_caller_may_say_the_task(headers: dict[str, str], metadata: dict[str, str], task: str) -> None:
+    """The header wins over the metadata; a name nobody knows says nothing, and the words decide."""
+    assert task == facts(prompt="code", headers=headers, metadata=metadata).task
+
+
+def test_a_stated_task_costs_nothing() -> None:
+    watched = Watched()
+    one = facts(headers={"x-failsoft-task": "writing:complex"}, watched=watched)
+
+    assert ("writing", "complex") == (one.task, one.complexity)
+    assert (0, 0) == (watched.read, watched.classified)
+
+
+def test_the_complexity_that_the_caller_left_open_is_worked_out() -> None:
+    one = facts(prompt="x" * 300, headers={"x-failsoft-task": "writing"})
+
+    assert ("writing", "complex") == (one.task, one.complexity)
+
+
+def test_the_classifier_gets_the_words() -> None:
+    watched = Watched()
+    messages = [
+        {"role": "system", "content": "Be brief."},
+        {"role": "user", "content": "one"},
+        {"role": "assistant", "content": "two"},
+        {"role": "user", "content": "three"},
+    ]
+    assert facts(fields={"messages": messages}, watched=watched).task
+    (words,) = watched.words
+
+    assert ("Be brief.", "three", 3) == (words.system, words.last_user, words.turns)
+    assert words.chars >= len("Be brief.onetwothree")
+
+
+def test_a_tenants_own_model_stands_for_auto() -> None:
+    assert "fast" == facts("auto", defaults={"model": "fast"}).model
+    assert "smart" == facts("smart", defaults={"model": "fast"}).model
+
+
+@pytest.mark.parametrize(
+    ("group", "request_facts"),
+    [
+        ("ann", {"user": "ann", "headers": {"x-conversation-id": "c1"}}),
+        ("c1", {"headers": {"x-conversation-id": "c1"}, "fields": {"prompt_cache_key": "k"}}),
+        ("k", {"fields": {"prompt_cache_key": "k"}, "metadata": {"user_id": "u"}}),
+        ("s", {"fields": {"safety_identifier": "s"}}),
+        ("u", {"metadata": {"user_id": "u", "conversation_id": "v"}}),
+        ("v", {"metadata": {"conversation_id": "v"}}),
+        ("request-1", {}),
+    ],
+)
+def test_what_belongs_together(group: str, request_facts: dict[str, object]) -> None:
+    assert group == facts(**request_facts).group  # type: ignore[arg-type]
