@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import os
 import secrets
 from collections.abc import AsyncIterator, Mapping, Sequence
@@ -80,6 +81,8 @@ def assemble(snapshot: Snapshot, keys: Sequence[Secret]) -> ASGIApp:
 
     @asynccontextmanager
     async def running() -> AsyncIterator[None]:
+        gc.collect()
+        gc.freeze()  # what was built by now lives as long as the process: the collector need not look at it again
         work = asyncio.create_task(supervise("catalog", lambda: catalog.keep_fresh(_CATALOG_EVERY)))
         try:
             yield

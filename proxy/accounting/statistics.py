@@ -99,7 +99,10 @@ class Statistics:
         self._upstreams: dict[str, UpstreamStatistics] = {}
 
     def of(self, upstream: str) -> UpstreamStatistics:
-        return self._upstreams.setdefault(upstream, UpstreamStatistics())
+        row = self._upstreams.get(upstream)
+        if row is None:
+            row = self._upstreams[upstream] = UpstreamStatistics()
+        return row
 
     def write(self, record: UsageRecord) -> None:
         """Count one ended request."""

@@ -59,6 +59,7 @@ def _serve(file: Path, snapshot: Snapshot, arguments: argparse.Namespace) -> int
 
     from proxy import bootstrap
     from proxy.adapters import logs
+    from proxy.web.http1 import HotProtocol
 
     logs.configure(snapshot.logging.format, snapshot.logging.level)
     keys, is_new = bootstrap.admin_keys(snapshot, bootstrap.state_folder(os.environ))
@@ -68,7 +69,7 @@ def _serve(file: Path, snapshot: Snapshot, arguments: argparse.Namespace) -> int
     settings: dict[str, Any] = {
         "host": host,
         "port": port,
-        "http": "httptools",
+        "http": HotProtocol,
         "ws": "none",
         "lifespan": "on",
         "log_config": None,

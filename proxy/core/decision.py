@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import Enum
 from typing import Any
 
@@ -98,6 +98,13 @@ class Upstream:
     offline: bool = False
     default_model: str | None = None
     models_path: str | None = None
+
+    whole_timeouts: Timeouts = field(init=False)
+    """For answers that are not streamed: their head comes only when the model is done."""
+
+    def __post_init__(self) -> None:
+        whole = replace(self.timeouts, first_byte=self.timeouts.attempt)
+        object.__setattr__(self, "whole_timeouts", whole)
 
     @property
     def url(self) -> str:

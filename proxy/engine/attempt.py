@@ -132,19 +132,14 @@ class Attempts:
         return (*head, *_occasion(delivery)) if upstream.offline else head
 
     def _timeouts(self, delivery: Delivery, upstream: Upstream) -> Timeouts:
-        """The upstream's own, shortened to what is left of the request.
-
-        A whole answer's head comes only when the model is done, so there the attempt's time is the limit.
-        """
-        if upstream.offline:
-            return upstream.timeouts
+        """The upstream's own, shortened to what is left of the request."""
+        timeouts = upstream.timeouts if delivery.inbound.peek.stream else upstream.whole_timeouts
         left = delivery.deadline - self._clock.monotonic()
+        if left >= timeouts.attempt or upstream.offline:
+            return timeouts
         if left <= 0:
             raise UpstreamFailure(ErrorKind.DEADLINE, sent=False)
-        timeouts = upstream.timeouts
-        attempt = min(timeouts.attempt, left)
-        first_byte = timeouts.first_byte if delivery.inbound.peek.stream else attempt
-        return replace(timeouts, attempt=attempt, first_byte=min(first_byte, attempt))
+        return replace(timeouts, attempt=left, first_byte=min(timeouts.first_byte, left))
 
     async def _open(self, upstream: Upstream, request: WireRequest) -> WireResponse:
         """Send, and judge the status; the caller closes what it gets."""

@@ -38,17 +38,17 @@ class Live:
     def note_listed(self, upstream: str, models: Sequence[str]) -> None:
         self._listed[upstream] = frozenset(models)
 
-    def is_down(self, upstream: str) -> bool:  # noqa: ARG002: nothing takes an upstream down yet
+    def is_down(self, upstream: str) -> bool:  # noqa: ARG002 — nothing takes an upstream down yet
         return False
 
-    def is_open(self, target: Target) -> bool:  # noqa: ARG002: nor opens a breaker
+    def is_open(self, target: Target) -> bool:  # noqa: ARG002 — nor opens a breaker
         return False
 
     def first_token(self, target: Target) -> float | None:
         """Moving average of seconds to the first token, None before the first."""
         return self._first_token.get((target.upstream.name, target.model))
 
-    def in_flight(self, upstream: str) -> int:
+    def requests_at(self, upstream: str) -> int:
         """Requests under way at the upstream now."""
         return self._busy[upstream]
 

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 
 from proxy.core.clock import Clock
 from proxy.core.decision import Decision, Target
-from proxy.core.errors import ErrorKind, ProxyError, UpstreamFailure
+from proxy.core.errors import ErrorKind, UpstreamFailure
 from proxy.core.ports import Ledger, Reply
 from proxy.core.request import Inbound
 from proxy.core.secret import Secret
@@ -15,10 +15,9 @@ from proxy.engine.heartbeat import Heartbeat
 from proxy.engine.journey import Journey
 from proxy.engine.live import Live
 from proxy.engine.verdict import exhausted, rejection
-from proxy.routing.facts import Facts
+from proxy.routing.contents import read_contents
+from proxy.routing.facts import AUTO, Facts
 from proxy.wire.dialects import Dialect
-
-AUTO = "auto"
 
 
 class Engine:
@@ -37,7 +36,9 @@ class Engine:
         """Answer one request. Returns when the answer is out, whole or broken off; raises ProxyError otherwise."""
         journey.inbound = inbound
         snapshot = self.live.snapshot
-        decision = snapshot.decide(Facts(inbound, self.live.clock.wall()), self.live)
+        decision = snapshot.table.decide(
+            Facts(inbound, read_contents, self._clock.wall, snapshot.classifier), self.live
+        )
         journey.decision = decision
         dialect = self._dialects[inbound.dialect]
         deadline = journey.started + decision.deadline

@@ -23,9 +23,9 @@ from proxy.engine.pipeline import Engine
 from proxy.web.admin.control import Control
 from proxy.web.admin.gate import AdminGate
 from proxy.web.admin.status import Status
-from proxy.web.asgi import SECURITY_HEADERS
+from proxy.web.asgi import SECURITY_HEADERS, timing_headers
 from proxy.web.identity import check_host
-from proxy.web.inbound import Endpoint, correlation_of, identifying_headers, new_request_id
+from proxy.web.inbound import Endpoint, correlation_of, new_request_id
 from proxy.web.models import Models
 from proxy.web.respond import error_response, json_response, on_bug, on_http_error, on_proxy_error
 from proxy.wire.dialects import Dialect
@@ -40,11 +40,11 @@ class App:
     """
 
     def __init__(self, hot: Mapping[str, Endpoint], rest: ASGIApp) -> None:
-        self._hot = hot
+        self.hot = hot
         self._rest = rest
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] == "http" and (endpoint := self._hot.get(scope["path"])) is not None:
+        if scope["type"] == "http" and (endpoint := self.hot.get(scope["path"])) is not None:
             await endpoint(scope, receive, send)
         else:
             await self._rest(scope, receive, send)
@@ -64,17 +64,20 @@ class Dressed:
         started = time.perf_counter()
         headers = {name.decode("latin-1"): value.decode("latin-1") for name, value in scope["headers"]}
         request_id = new_request_id()
-        extra = (*identifying_headers(request_id, correlation_of(headers, request_id)), *SECURITY_HEADERS)
+        correlation_id = correlation_of(headers, request_id)
+        extra = (
+            (b"x-request-id", request_id.encode()),
+            (b"x-correlation-id", correlation_id.encode()),
+            *SECURITY_HEADERS,
+        )
 
         async def dressed(message: Message) -> None:
             if message["type"] == "http.response.start":
-                seconds = time.perf_counter() - started
                 own = {name.lower() for name, _ in message["headers"]}
                 message["headers"] = [
                     *message["headers"],
                     *(field for field in extra if field[0] not in own),
-                    (b"x-process-time", b"%.6f" % seconds),
-                    (b"server-timing", b"total;dur=%.3f" % (seconds * 1000)),
+                    *timing_headers(time.perf_counter() - started),
                 ]
             await send(message)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable, Iterator, MutableMapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Iterator, MutableMapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -24,45 +24,54 @@ SECURITY_HEADERS: tuple[tuple[bytes, bytes], ...] = (
 )
 """On every answer; a page of the dashboard replaces the policy by its own."""
 
+
+def timing_headers(seconds: float) -> tuple[tuple[bytes, bytes], ...]:
+    """How long it took until the head of the answer went out."""
+    return ((b"x-process-time", b"%.6f" % seconds), (b"server-timing", b"total;dur=%.3f" % (seconds * 1000)))
+
+
 _SLOWEST = 1024  # bytes a second: a body that comes slower than this is cut off
 
 
-class ClientGone(Exception):
-    """The client closed its connection before it had its answer."""
+def check_declared(headers: Iterable[tuple[bytes, bytes]], limit: int) -> None:
+    """Refuse by the head alone what will be too large or is compressed: TOO_LARGE, UNSUPPORTED_MEDIA."""
+    for name, value in headers:
+        if name == b"content-length" and int(value) > limit:
+            raise ProxyError(ErrorKind.TOO_LARGE, f"The body has {int(value)} bytes; at most {limit} are taken.")
+        if name == b"content-encoding" and value.lower() != b"identity":
+            raise ProxyError(ErrorKind.UNSUPPORTED_MEDIA)
+
+
+def body_deadline(patience: float, received: int) -> float:
+    """Seconds after its beginning by which a body must be complete, when `received` bytes of it have come."""
+    return patience + received / _SLOWEST
 
 
 async def read_body(scope: Scope, receive: Receive, limit: int, patience: float) -> bytes:
     """The whole body, at most `limit` bytes, arriving within `patience` seconds plus one for each KiB.
 
-    Raises ProxyError: TOO_LARGE, SLOW_REQUEST, UNSUPPORTED_MEDIA; ClientGone.
+    Raises ProxyError: TOO_LARGE, SLOW_REQUEST, UNSUPPORTED_MEDIA, CLIENT_GONE.
     """
-    for name, value in scope["headers"]:
-        if name == b"content-length" and int(value) > limit:
-            raise ProxyError(ErrorKind.TOO_LARGE, f"The body has {int(value)} bytes; at most {limit} are taken.")
-        if name == b"content-encoding" and value.lower() != b"identity":
-            raise ProxyError(ErrorKind.UNSUPPORTED_MEDIA)
+    check_declared(scope["headers"], limit)
     try:
         async with asyncio.timeout(patience) as timer:
-            message = await receive()
-            if not message.get("more_body"):
-                return _checked(message, limit)
-            pieces, size = [], 0
-            deadline = timer.when() or 0.0
+            begun = asyncio.get_running_loop().time()
+            pieces: list[bytes] = []
+            size = 0
             while True:
-                piece = _checked(message, limit - size)
-                pieces.append(piece)
-                size += len(piece)
+                message = await receive()
+                pieces.append(_checked(message, limit - size))
+                size += len(pieces[-1])
                 if not message.get("more_body"):
                     return b"".join(pieces)
-                timer.reschedule(deadline + size / _SLOWEST)
-                message = await receive()
+                timer.reschedule(begun + body_deadline(patience, size))
     except TimeoutError:
         raise ProxyError(ErrorKind.SLOW_REQUEST) from None
 
 
 def _checked(message: Message, room: int) -> bytes:
     if message["type"] == "http.disconnect":
-        raise ClientGone
+        raise ProxyError(ErrorKind.CLIENT_GONE)
     body: bytes = message.get("body", b"")
     if len(body) > room:
         raise ProxyError(ErrorKind.TOO_LARGE)
@@ -72,7 +81,7 @@ def _checked(message: Message, room: int) -> bytes:
 class AsgiReply:
     """The engine's `Reply` over ASGI `send`; every head carries the headers of `base` too."""
 
-    __slots__ = ("_base", "_begun", "_send", "finished", "started")
+    __slots__ = ("_base", "_begun", "_send", "client_left", "finished", "started")
 
     def __init__(self, send: Send, base: Sequence[tuple[bytes, bytes]]) -> None:
         self._send = send
@@ -80,17 +89,11 @@ class AsgiReply:
         self._begun = time.perf_counter()
         self.started = False
         self.finished = False
+        self.client_left = False
 
     async def start(self, status: int, headers: Sequence[tuple[bytes, bytes]]) -> None:
         self.started = True
-        seconds = time.perf_counter() - self._begun
-        head = [
-            *headers,
-            *self._base,
-            (b"x-process-time", b"%.6f" % seconds),
-            (b"server-timing", b"total;dur=%.3f" % (seconds * 1000)),
-            *SECURITY_HEADERS,
-        ]
+        head = [*headers, *self._base, *timing_headers(time.perf_counter() - self._begun), *SECURITY_HEADERS]
         await self._send({"type": "http.response.start", "status": status, "headers": head})
 
     async def write(self, data: bytes) -> None:
@@ -103,28 +106,22 @@ class AsgiReply:
 
 @contextmanager
 def until_disconnect(receive: Receive, reply: AsgiReply) -> Iterator[None]:
-    """Cancel what runs inside as soon as the client leaves, whatever it waits for, and raise `ClientGone` instead.
+    """Cancel the present task as soon as the client leaves, whatever it waits for; `reply.client_left` says so then.
 
     The ASGI server's `send` says nothing of a client that has left; only `receive` does, so a task listens to it.
     """
     task = asyncio.current_task()
     assert task is not None
-    left = False
 
     async def listen() -> None:
-        nonlocal left
         while (await receive())["type"] != "http.disconnect":
             pass
         if not reply.finished:
-            left = True
+            reply.client_left = True
             task.cancel()
 
     listener = asyncio.get_running_loop().create_task(listen())
     try:
         yield
-    except asyncio.CancelledError:
-        if not left or task.uncancel() > 0:
-            raise
-        raise ClientGone from None
     finally:
         listener.cancel()

@@ -9,12 +9,16 @@ import asyncio
 import logging
 import os
 import re
+from collections.abc import Coroutine, Iterable
+from typing import Protocol
 
+from proxy.config.sections import ServerConfig
 from proxy.core.errors import ErrorKind, ProxyError
+from proxy.core.ports import Reply
 from proxy.core.request import Inbound
 from proxy.engine.journey import Journey
 from proxy.engine.pipeline import Engine
-from proxy.web.asgi import AsgiReply, ClientGone, Receive, Scope, Send, read_body, until_disconnect
+from proxy.web.asgi import AsgiReply, Receive, Scope, Send, read_body, until_disconnect
 from proxy.web.identity import check_host, identify
 from proxy.wire.dialects import Dialect
 
@@ -38,8 +42,8 @@ def correlation_of(headers: dict[str, str], request_id: str) -> str:
     return request_id
 
 
-def identifying_headers(request_id: str, correlation_id: str) -> tuple[tuple[bytes, bytes], ...]:
-    return ((b"x-request-id", request_id.encode()), (b"x-correlation-id", correlation_id.encode()))
+def identifying_headers(journey: Journey) -> tuple[tuple[bytes, bytes], ...]:
+    return ((b"x-request-id", journey.id.encode()), (b"x-correlation-id", journey.correlation_id.encode()))
 
 
 def error_headers(error: ProxyError) -> list[tuple[bytes, bytes]]:
@@ -54,8 +58,22 @@ def error_headers(error: ProxyError) -> list[tuple[bytes, bytes]]:
     return headers
 
 
+class BorderReply(Reply, Protocol):
+    """A reply that knows how far it got, and whether there is still somebody to read it."""
+
+    @property
+    def finished(self) -> bool: ...
+
+    @property
+    def client_left(self) -> bool: ...
+
+
 class Endpoint:
-    """`POST` on one inbound path, in the words of one dialect."""
+    """`POST` on one inbound path, in the words of one dialect.
+
+    It can be entered in two ways: as an ASGI application, and by `answer` from a server protocol that has read the
+    body itself.
+    """
 
     __slots__ = ("_dialect", "_engine")
 
@@ -63,37 +81,62 @@ class Endpoint:
         self._dialect = dialect
         self._engine = engine
 
+    @property
+    def server(self) -> ServerConfig:
+        """The limits that hold while a request is being read."""
+        return self._engine.live.snapshot.server
+
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        journey, headers = self.open(scope["path"], scope["headers"])
+        reply = AsgiReply(send, identifying_headers(journey))
+
+        async def work() -> None:
+            if scope["method"] != "POST":
+                raise ProxyError(ErrorKind.WRONG_METHOD, f"{scope['path']} takes POST.")
+            body = await read_body(scope, receive, self.server.max_body, self.server.body_timeout)
+            with until_disconnect(receive, reply):
+                await self._serve(journey, headers, body, reply)
+
+        await self._guarded(work(), journey, reply)
+
+    def open(self, path: str, raw: Iterable[tuple[bytes, bytes]]) -> tuple[Journey, dict[str, str]]:
+        """A request begins: its journey, and its headers as text."""
         clock = self._engine.live.clock
-        headers = {name.decode("latin-1"): value.decode("latin-1") for name, value in scope["headers"]}
+        headers = {name.decode("latin-1"): value.decode("latin-1") for name, value in raw}
         request_id = new_request_id()
         correlation_id = correlation_of(headers, request_id)
-        journey = Journey(request_id, correlation_id, scope["path"], clock.monotonic(), clock.wall())
-        reply = AsgiReply(send, identifying_headers(request_id, correlation_id))
+        return Journey(request_id, correlation_id, path, clock.monotonic(), clock.wall()), headers
+
+    async def answer(self, journey: Journey, headers: dict[str, str], body: bytes, reply: BorderReply) -> None:
+        """Serve a request whose body is here; being cancelled means that the client left, if `reply` says so."""
+        await self._guarded(self._serve(journey, headers, body, reply), journey, reply)
+
+    async def refuse(self, error: ProxyError, journey: Journey, reply: BorderReply) -> None:
+        """Turn away a request whose body could not be read."""
+        await self._refuse(error, journey, reply)
+        self._engine.settle(journey)
+
+    async def _guarded(self, work: Coroutine[None, None, None], journey: Journey, reply: BorderReply) -> None:
+        """The border: whatever happens inside ends as one answer and one record."""
         try:
-            await self._serve(scope, receive, headers, journey, reply)
+            await work
         except ProxyError as error:
             await self._refuse(error, journey, reply)
-        except ClientGone:
-            journey.end(ErrorKind.CLIENT_GONE, ErrorKind.CLIENT_GONE.facts.status)
         except asyncio.CancelledError:
-            await self._refuse(ProxyError(ErrorKind.DRAINING), journey, reply)
-            raise
+            if not reply.client_left:
+                await self._refuse(ProxyError(ErrorKind.DRAINING), journey, reply)
+                raise
+            journey.end(ErrorKind.CLIENT_GONE, ErrorKind.CLIENT_GONE.facts.status)
         except Exception:
-            log.exception("request failed", extra={"request_id": request_id})
+            log.exception("request failed", extra={"request_id": journey.id})
             await self._refuse(ProxyError(ErrorKind.BUG), journey, reply)
         finally:
             self._engine.settle(journey)
 
-    async def _serve(
-        self, scope: Scope, receive: Receive, headers: dict[str, str], journey: Journey, reply: AsgiReply
-    ) -> None:
+    async def _serve(self, journey: Journey, headers: dict[str, str], body: bytes, reply: BorderReply) -> None:
         snapshot = self._engine.live.snapshot
-        if scope["method"] != "POST":
-            raise ProxyError(ErrorKind.WRONG_METHOD, f"{scope['path']} takes POST.")
         check_host(headers, snapshot.server.trusted_hosts)
         tenant, is_admin = identify(headers, snapshot)
-        body = await read_body(scope, receive, snapshot.server.max_body, snapshot.server.body_timeout)
         inbound = Inbound(
             id=journey.id,
             correlation_id=journey.correlation_id,
@@ -106,12 +149,12 @@ class Endpoint:
             arrived=journey.started,
             is_admin=is_admin,
         )
-        with until_disconnect(receive, reply):
-            await self._engine.serve(journey, inbound, reply)
+        await self._engine.serve(journey, inbound, reply)
 
-    async def _refuse(self, error: ProxyError, journey: Journey, reply: AsgiReply) -> None:
+    async def _refuse(self, error: ProxyError, journey: Journey, reply: BorderReply) -> None:
         """Tell the client, in whatever form is left: a status and a body, or an event in a stream that has begun."""
-        if reply.finished:
+        if reply.finished or error.kind is ErrorKind.CLIENT_GONE:
+            journey.end(error.kind, error.status)
             return
         if reply.started:
             journey.end(error.kind, journey.status or 200)

@@ -55,7 +55,7 @@ class Identity:
         self._peek = peek
         self.bodies = (dialect.prepare(body, peek, model, quirks, params),)
 
-    def passage(self, number: int) -> Passage:  # noqa: ARG002: there is one body
+    def passage(self, number: int) -> Passage:  # noqa: ARG002 — there is one body
         return self._dialect.tap(self._peek)
 
     def answer(self, bodies: Sequence[bytes]) -> Answer:

@@ -11,7 +11,8 @@ from starlette.responses import Response
 from proxy.core.errors import ErrorKind, ProxyError
 from proxy.core.request import Inbound, Tenant
 from proxy.engine.journey import Journey
-from proxy.engine.pipeline import AUTO, Engine
+from proxy.engine.pipeline import Engine
+from proxy.routing.facts import AUTO
 from proxy.web.asgi import read_body
 from proxy.web.captured import CapturedReply
 from proxy.web.inbound import new_request_id

@@ -24,7 +24,7 @@ class AdminGate:
     def admits(self, key: str) -> bool:
         """Compares with every key, in a time that depends on none of them."""
         shown = digest(key)
-        return any([hmac.compare_digest(shown, known) for known in self._digests])
+        return sum(hmac.compare_digest(shown, known) for known in self._digests) > 0
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         request = Request(scope)

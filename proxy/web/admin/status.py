@@ -65,7 +65,7 @@ class Status:
             "enabled": upstream.disabled is None,
             "disabled_because": upstream.disabled,
             "keys": [key.fingerprint for key in upstream.keys],
-            "in_flight": self._live.in_flight(upstream.name),
+            "in_flight": self._live.requests_at(upstream.name),
             "models_listed": None if listed is None else len(listed),
             **self._live.statistics.of(upstream.name).describe(),
         }

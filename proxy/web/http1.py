@@ -1,0 +1,241 @@
+"""A shorter way into the hot paths: uvicorn's own protocol, without a scope, messages and a listener per request.
+
+`HotProtocol` is uvicorn's `HttpToolsProtocol`. A `POST` whose path is one of the application's hot paths is read and
+answered by an `Exchange`, which stands where uvicorn keeps its cycle, so that keep-alive, pipelining, shutdown and
+everything else stay uvicorn's. All other requests, and a hot one that is pipelined behind another, take the ASGI way;
+both end in the same `Endpoint`. What it saves is measured in docs/performance.md.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Sequence
+from typing import Any
+
+from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
+
+from proxy.core.errors import ErrorKind, ProxyError
+from proxy.web.asgi import SECURITY_HEADERS, body_deadline, check_declared, timing_headers
+from proxy.web.inbound import Endpoint, identifying_headers
+
+_STATIC = b"".join(b"%s: %s\r\n" % field for field in SECURITY_HEADERS)
+
+
+class Exchange:
+    """One request on a hot path and its reply: the engine's `Reply`, and what uvicorn expects of a cycle."""
+
+    __slots__ = (
+        "_begun",
+        "_endpoint",
+        "_head",
+        "_is_chunked",
+        "_journey",
+        "_pieces",
+        "_protocol",
+        "_received",
+        "_task",
+        "_timer",
+        "client_left",
+        "disconnected",
+        "headers",
+        "is_read",
+        "keep_alive",
+        "message_event",
+        "response_complete",
+        "started",
+    )
+
+    def __init__(
+        self, protocol: HotProtocol, endpoint: Endpoint, path: str, headers: Sequence[tuple[bytes, bytes]]
+    ) -> None:
+        self._begun = time.perf_counter()
+        self._protocol = protocol
+        self._endpoint = endpoint
+        self._journey, self.headers = endpoint.open(path, headers)
+        self._pieces: list[bytes] = []
+        self._received = 0
+        self._task: asyncio.Task[None] | None = None
+        self._timer: asyncio.TimerHandle | None = None
+        self._head: bytes | None = None
+        self._is_chunked = False
+        self.is_read = False
+        self.started = False
+        self.response_complete = False
+        self.disconnected = False
+        self.client_left = False
+        self.keep_alive = True
+        self.message_event = self  # uvicorn sets its cycle's event when the connection is lost
+
+    # Reading
+
+    def take(self, piece: bytes) -> None:
+        """A piece of the body."""
+        if self.response_complete:
+            return
+        self._received += len(piece)
+        if self._received > self._endpoint.server.max_body:
+            self.refuse(ProxyError(ErrorKind.TOO_LARGE))
+        else:
+            self._pieces.append(piece)
+
+    def read(self) -> None:
+        """The body is complete: answer it."""
+        if self.response_complete or self._task is not None:
+            return
+        self.is_read = True
+        if self._timer is not None:
+            self._timer.cancel()
+        body = self._pieces[0] if len(self._pieces) == 1 else b"".join(self._pieces)
+        self._pieces.clear()
+        self._run(self._endpoint.answer(self._journey, self.headers, body, self))
+
+    def refuse(self, error: ProxyError) -> None:
+        """Turn the request away before its body is complete; the connection cannot be used again."""
+        if self._task is None:
+            self.keep_alive = False
+            self._run(self._endpoint.refuse(error, self._journey, self))
+
+    def watch_slowness(self) -> None:
+        """Not all of the body came with the head: it has to come in time."""
+        if self._timer is None and not self.is_read and self._task is None:
+            self._timer = self._protocol.loop.call_later(self._endpoint.server.body_timeout, self._tick)
+
+    def _tick(self) -> None:
+        waited = time.perf_counter() - self._begun
+        left = body_deadline(self._endpoint.server.body_timeout, self._received) - waited
+        if left > 0:
+            self._timer = self._protocol.loop.call_later(left, self._tick)
+        else:
+            self.refuse(ProxyError(ErrorKind.SLOW_REQUEST))
+
+    def _run(self, work: Any) -> None:
+        protocol = self._protocol
+        self._task = task = protocol.loop.create_task(work)
+        protocol.tasks.add(task)
+        task.add_done_callback(protocol.tasks.discard)
+
+    # The connection
+
+    def set(self) -> None:
+        """uvicorn: the connection is lost."""
+        if self._timer is not None:
+            self._timer.cancel()
+        if not self.response_complete:
+            self.client_left = True
+            if self._task is None:
+                self._run(self._endpoint.refuse(ProxyError(ErrorKind.CLIENT_GONE), self._journey, self))
+            else:
+                self._task.cancel()
+
+    @property
+    def finished(self) -> bool:
+        return self.response_complete
+
+    # Replying
+
+    async def start(self, status: int, headers: Sequence[tuple[bytes, bytes]]) -> None:
+        """The head leaves together with the first piece of the body."""
+        self.started = True
+        fields = [
+            *headers,
+            *identifying_headers(self._journey),
+            *timing_headers(time.perf_counter() - self._begun),
+            *self._protocol.server_state.default_headers,
+        ]
+        self._is_chunked = all(name != b"content-length" for name, _ in headers)
+        lines = [b"%s: %s\r\n" % field for field in fields]
+        if self._is_chunked:
+            lines.append(b"transfer-encoding: chunked\r\n")
+        if not self.keep_alive:
+            lines.append(b"connection: close\r\n")
+        self._head = b"".join([STATUS_LINE[status], *lines, _STATIC, b"\r\n"])
+
+    async def write(self, data: bytes) -> None:
+        flow = self._protocol.flow
+        if flow.write_paused and not self.disconnected:
+            await flow.drain()
+        if not self.disconnected and data:
+            self._protocol.transport.write(self._framed(data))
+
+    async def finish(self, data: bytes = b"") -> None:
+        if self.response_complete:
+            return
+        flow = self._protocol.flow
+        if flow.write_paused and not self.disconnected:
+            await flow.drain()
+        self.response_complete = True
+        if self.disconnected:
+            return
+        last = self._framed(data) if data or self._head is not None else b""
+        self._protocol.transport.write(last + b"0\r\n\r\n" if self._is_chunked else last)
+        if not self.keep_alive:
+            self._protocol.transport.close()
+        self._protocol.on_response_complete()
+
+    def _framed(self, data: bytes) -> bytes:
+        head, self._head = self._head or b"", None
+        if not self._is_chunked:
+            return head + data
+        return b"%s%x\r\n%s\r\n" % (head, len(data), data) if data else head
+
+
+class HotProtocol(HttpToolsProtocol):
+    """uvicorn's protocol, with a shorter way for hot requests."""
+
+    cycle: Any
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self._endpoints: dict[bytes, Endpoint] = {
+            path.encode(): endpoint for path, endpoint in getattr(self.app, "hot", {}).items()
+        }
+        self._exchange: Exchange | None = None
+
+    def data_received(self, data: bytes) -> None:
+        super().data_received(data)
+        if self._exchange is not None:
+            self._exchange.watch_slowness()
+
+    def on_message_begin(self) -> None:
+        self._exchange = None
+        self.url = b""
+        self.expect_100_continue = False
+        self.headers = []
+
+    def on_headers_complete(self) -> None:
+        endpoint = self._endpoints.get(self.url)
+        is_free = self.cycle is None or self.cycle.response_complete
+        if endpoint is None or not is_free or self.parser.get_method() != b"POST":
+            self._take_the_asgi_way()
+            return
+        exchange = Exchange(self, endpoint, self.url.decode(), self.headers)
+        exchange.keep_alive = self.parser.get_http_version() != "1.0" and self.parser.should_keep_alive()
+        self._exchange = self.cycle = exchange
+        try:
+            check_declared(self.headers, endpoint.server.max_body)
+        except ProxyError as error:
+            exchange.refuse(error)
+            return
+        if self.expect_100_continue:
+            self.transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")
+
+    def _take_the_asgi_way(self) -> None:
+        """Build what uvicorn would have built when the message began, and go on as it does."""
+        url, headers, expects = self.url, self.headers, self.expect_100_continue
+        super().on_message_begin()
+        self.url, self.expect_100_continue = url, expects
+        self.headers = self.scope["headers"] = headers
+        super().on_headers_complete()
+
+    def on_body(self, body: bytes) -> None:
+        if self._exchange is None:
+            super().on_body(body)
+        else:
+            self._exchange.take(body)
+
+    def on_message_complete(self) -> None:
+        if self._exchange is None:
+            super().on_message_complete()
+        else:
+            self._exchange.read()
