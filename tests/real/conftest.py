@@ -10,6 +10,7 @@ import pytest
 from tests.real import install
 from tests.real.gguf import write_tiny_llama
 from tests.real.llama import DEADLINE, Llama, running
+from tests.real.proxied import proxied
 
 MODEL = "FAILSOFT_TEST_GGUF"
 """The environment variable that names another model file than the tiny one."""
@@ -54,10 +55,17 @@ def _require_server() -> None:
     pytest.skip(missing)
 
 
-@pytest.fixture(params=["straight"])
-def door(llama: Llama) -> str:
-    """The base URL that the caller is pointed at."""
-    return llama.base_url
+@pytest.fixture(scope="session", params=["straight", "compatible", "lmstudio"])
+def door(request: pytest.FixtureRequest, llama: Llama, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """The base URL that callers are pointed at: the server itself, or Failsoft with it as a provider's upstream.
+
+    Straight comes first: what fails there is not Failsoft's fault.
+    """
+    if request.param == "straight":
+        yield llama.base_url
+    else:
+        with proxied(llama, request.param, tmp_path_factory.mktemp(request.param)) as url:
+            yield url
 
 
 @pytest.fixture

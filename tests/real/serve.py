@@ -9,6 +9,8 @@ import sys
 
 import xllamacpp
 
+MODEL_ID = "tests/tiny"
+"""What the model is called over HTTP; many real ids hold a slash."""
 SLOTS = 2
 CONTEXT_PER_SLOT = 65536
 """Tokens: so many that an answer without `max_tokens` is still being written when a test leaves it."""
@@ -18,6 +20,7 @@ def main(model: str, report: int) -> None:
     """Serve `model` (a GGUF file) until standard input ends."""
     wanted = xllamacpp.CommonParams()
     wanted.model.path = model
+    wanted.model_alias = {MODEL_ID}
     wanted.hostnames = ["127.0.0.1"]
     wanted.port = 0
     wanted.n_parallel = SLOTS

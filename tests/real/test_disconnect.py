@@ -2,6 +2,7 @@
 
 import http.client
 import json
+from contextlib import closing
 from urllib.parse import urlsplit
 
 import pytest
@@ -23,17 +24,15 @@ def test_the_slot_is_free_when_the_caller_leaves(door: str, llama: Llama, path: 
     """Streamed: after some of the answer was read. Whole: while the model writes and nothing has come yet."""
     wait_until(lambda: not llama.busy(), "an idle server")
     before = llama.cancelled()
-    caller = http.client.HTTPConnection(urlsplit(door).netloc, timeout=DEADLINE)
     body = {"model": llama.model, "stream": stream, **ENDLESS, **BODIES[path]}
-    caller.request("POST", path, json.dumps(body), {"content-type": "application/json"})
-    if stream:
-        answer = caller.getresponse()
-        assert answer.status == 200
-        assert answer.read(2000).count(b"data: ") > 1
-        assert llama.busy()
-        answer.close()
-    else:
-        wait_until(llama.busy, "the server begins to write")
-    caller.close()
+    with closing(http.client.HTTPConnection(urlsplit(door).netloc, timeout=DEADLINE)) as caller:
+        caller.request("POST", path, json.dumps(body), {"content-type": "application/json"})
+        if stream:
+            with caller.getresponse() as answer:
+                assert answer.status == 200
+                assert answer.read(2000).count(b"data: ") > 1
+                assert llama.busy()
+        else:
+            wait_until(llama.busy, "the server begins to write")
     wait_until(lambda: llama.cancelled() > before, "the server gives the answer up")
     wait_until(lambda: not llama.busy(), "the slot is free again")
