@@ -127,7 +127,7 @@ class Tap:
             data = raw[5:-2]
         else:
             frame = sse.parse(raw)
-            if not frame.data:
+            if frame.data is None:
                 return b""
             event, data = frame.event, frame.data
             if not frame.pure:
@@ -146,8 +146,11 @@ class Tap:
         return raw if chunk.usage is msgspec.UNSET else self._without_usage(raw, chunk)
 
     def _take_other(self, raw: bytes, data: bytes) -> bytes:
-        """A frame that is no chunk: the end mark, or a failure."""
-        if not data.lstrip().startswith(b"[DONE]"):
+        """A frame that is no chunk: an empty one, the end mark, or a failure."""
+        data = data.strip()
+        if not data:
+            return b""
+        if not data.startswith(b"[DONE]"):
             return self._fail(ErrorKind.NOT_AN_ANSWER, f"not a chunk: {data[:200]!r}")
         if not self.begun:
             return self._fail(ErrorKind.NOT_AN_ANSWER, "empty stream")

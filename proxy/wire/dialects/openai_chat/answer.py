@@ -285,7 +285,7 @@ class ChatDecoder:
         for frame in frames:
             if self.ended or self._chunks.failed:
                 break
-            if frame.data:
+            if frame.data and not frame.data.isspace():
                 events += self._frame(frame.event, frame.data)
         if self._sse.overflow and not self.ended and not self._chunks.failed:
             events.append(self._chunks.fail(ErrorKind.NOT_AN_ANSWER, f"an event of more than {sse.LIMIT} bytes"))
