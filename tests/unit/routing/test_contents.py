@@ -30,9 +30,9 @@ def test_the_last_users_words_and_the_instructions() -> None:
     )
     contents = read_contents(body)
 
-    assert "Be brief.\nBe kind." == contents.system
-    assert "what is \nthis?" == contents.last_user
-    assert 3 == contents.turns
+    assert contents.system == "Be brief.\nBe kind."
+    assert contents.last_user == "what is \nthis?"
+    assert contents.turns == 3
 
 
 @pytest.mark.parametrize(
@@ -76,7 +76,7 @@ def test_embedded_data_is_not_text() -> None:
 def test_long_texts_keep_head_and_tail() -> None:
     contents = read_contents(chat(user("HEAD" + "x" * 1_000_000 + "TAIL")))
 
-    assert WORDS_LIMIT == len(contents.last_user)
+    assert len(contents.last_user) == WORDS_LIMIT
     assert contents.last_user.startswith("HEAD")
     assert contents.last_user.endswith("TAIL")
     assert 250_000 <= contents.tokens <= 250_100

@@ -13,8 +13,8 @@ def test_nothing_dear_is_known_before_it_is_asked() -> None:
     watched = Watched()
     one = facts("smart", plan="free", watched=watched)
 
-    assert ("smart", "free", "acme") == (one.model, one.plan, one.tenant)
-    assert (0, 0, 0) == (watched.read, watched.wall, watched.classified)
+    assert (one.model, one.plan, one.tenant) == ("smart", "free", "acme")
+    assert (watched.read, watched.wall, watched.classified) == (0, 0, 0)
 
 
 def test_dear_facts_are_worked_out_once() -> None:
@@ -23,7 +23,7 @@ def test_dear_facts_are_worked_out_once() -> None:
     touch(one)
     touch(one)
 
-    assert (1, 1, 1) == (watched.read, watched.wall, watched.classified)
+    assert (watched.read, watched.wall, watched.classified) == (1, 1, 1)
     assert one.now == MONDAY
 
 
@@ -48,14 +48,14 @@ def test_a_stated_task_costs_nothing() -> None:
     watched = Watched()
     one = facts(headers={"x-failsoft-task": "writing:complex"}, watched=watched)
 
-    assert ("writing", "complex") == (one.task, one.complexity)
-    assert (0, 0) == (watched.read, watched.classified)
+    assert (one.task, one.complexity) == ("writing", "complex")
+    assert (watched.read, watched.classified) == (0, 0)
 
 
 def test_the_complexity_that_the_caller_left_open_is_worked_out() -> None:
     one = facts(prompt="x" * 300, headers={"x-failsoft-task": "writing"})
 
-    assert ("writing", "complex") == (one.task, one.complexity)
+    assert (one.task, one.complexity) == ("writing", "complex")
 
 
 def test_the_classifier_gets_the_words() -> None:
@@ -69,13 +69,13 @@ def test_the_classifier_gets_the_words() -> None:
     assert facts(fields={"messages": messages}, watched=watched).task
     (words,) = watched.words
 
-    assert ("Be brief.", "three", 3) == (words.system, words.last_user, words.turns)
+    assert (words.system, words.last_user, words.turns) == ("Be brief.", "three", 3)
     assert words.chars >= len("Be brief.onetwothree")
 
 
 def test_a_tenants_own_model_stands_for_auto() -> None:
-    assert "fast" == facts("auto", defaults={"model": "fast"}).model
-    assert "smart" == facts("smart", defaults={"model": "fast"}).model
+    assert facts("auto", defaults={"model": "fast"}).model == "fast"
+    assert facts("smart", defaults={"model": "fast"}).model == "smart"
 
 
 @pytest.mark.parametrize(

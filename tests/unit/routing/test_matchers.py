@@ -94,14 +94,14 @@ def test_what_no_condition_asks_is_never_worked_out() -> None:
     cheap = {"plan": "free", "tenant": "a*", "model": "x", "header": {"a": "b"}, "endpoint": "*", "stream": False}
     holds(cheap, plan="free", model="x", headers={"a": "b"}, watched=watched)
 
-    assert (0, 0, 0) == (watched.read, watched.wall, watched.classified)
+    assert (watched.read, watched.wall, watched.classified) == (0, 0, 0)
 
 
 def test_a_cheap_condition_that_fails_spares_the_dear_ones() -> None:
     watched = Watched()
     holds({"task": "code", "tokens": "> 1", "time": {"days": "mon"}, "plan": "free"}, plan="gold", watched=watched)
 
-    assert (0, 0, 0) == (watched.read, watched.wall, watched.classified)
+    assert (watched.read, watched.wall, watched.classified) == (0, 0, 0)
 
 
 @pytest.mark.parametrize(
@@ -176,5 +176,5 @@ def test_ranges(text: str, inside: int, outside: int) -> None:
 
 
 def test_hours_are_minutes_of_the_day() -> None:
-    assert (540, 1050) == parse_hours("09:00-17:30")
-    assert (1320, 1440) == parse_hours("22:00-24:00")
+    assert parse_hours("09:00-17:30") == (540, 1050)
+    assert parse_hours("22:00-24:00") == (1320, 1440)

@@ -1,0 +1,70 @@
+import pytest
+
+from proxy.core.errors import ErrorKind
+from proxy.routing.families import Families, Family, FamilyConfig, refusal
+from tests.unit.routing.given import FAMILIES, Watched, facts
+
+SHIPPED = Families(FAMILIES)
+
+
+@pytest.mark.parametrize(
+    ("model", "context"),
+    [
+        ("gpt-5.4-mini-2026-03-01", 272_000),
+        ("gpt-5.4", 1_050_000),
+        ("claude-sonnet-4-5-20250929", 200_000),
+        ("claude-sonnet-5-5", 1_000_000),
+        ("openai/gpt-oss-20b", 131_072),
+        ("lmstudio-community/gpt-oss-20b-GGUF", 131_072),
+        ("my-own-model", None),
+    ],
+)
+def test_the_shipped_table(model: str, context: int | None) -> None:
+    assert context == SHIPPED.of("anywhere", model).context
+
+
+def test_every_row_names_its_source_and_can_be_reached() -> None:
+    """A row that an earlier one hides would be a silent mistake of the table."""
+    for row in FAMILIES["families"]:
+        assert row["source"] in FAMILIES["sources"]
+        for glob in row["models"]:
+            assert row["context"] == SHIPPED.of("x", glob.replace("*", "")).context, glob
+
+
+def test_the_configuration_comes_first() -> None:
+    own = {"cloud/gpt-6*": FamilyConfig(context=10, tools=False), "mine-*": FamilyConfig(images=False)}
+    families = Families(FAMILIES, own)
+
+    assert Family(10, frozenset({"tools"})) == families.of("cloud", "gpt-6-sol")
+    assert Family(922_000) == families.of("other", "gpt-6-sol")
+    assert Family(None, frozenset({"images"})) == families.of("other", "mine-1")
+
+
+def test_a_name_of_any_length_is_looked_up() -> None:
+    assert Family() == SHIPPED.of("cloud", "gpt-6" * 1_000_000)
+
+
+TOOLS = {"tools": [{"type": "function"}]}
+
+
+@pytest.mark.parametrize(
+    ("family", "request_facts", "kind"),
+    [
+        (Family(), {"prompt": "x" * 1_000_000, "fields": TOOLS}, None),
+        (Family(100), {"prompt": "x" * 1000}, ErrorKind.CONTEXT),
+        (Family(1000), {"prompt": "x" * 1000}, None),
+        (Family(None, frozenset({"tools"})), {"fields": TOOLS}, ErrorKind.BAD_REQUEST),
+        (Family(None, frozenset({"images"})), {"fields": TOOLS}, None),
+    ],
+)
+def test_refusals(family: Family, request_facts: dict[str, object], kind: ErrorKind | None) -> None:
+    found = refusal(family, facts(**request_facts))  # type: ignore[arg-type]
+
+    assert kind == (None if found is None else found.kind)
+
+
+def test_a_small_request_is_not_read_to_see_that_it_fits() -> None:
+    watched = Watched()
+    assert refusal(Family(128_000), facts(watched=watched)) is None
+
+    assert watched.read == 0
