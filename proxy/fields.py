@@ -132,7 +132,7 @@ def _expand_int(value: Any, info: ValidationInfo) -> Any:
     text = _expand(value, info)
     if text is value:
         return value
-    if not re.fullmatch(r"\d{1,18}", text):
+    if not re.fullmatch(r"[0-9]{1,18}", text):
         raise ValueError("the variable must hold a whole number")
     return int(text)
 

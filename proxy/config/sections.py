@@ -142,7 +142,7 @@ class TenantConfig(Section):
     anonymous: bool = False
     """Takes the callers without a key."""
     defaults: DefaultsConfig = DefaultsConfig()
-    """Used where the caller says nothing."""
+    """Model, temperature and length for requests that do not say."""
     flags: Annotated[dict[str, str], AfterValidator(_flags)] = Field(default={})
     """Switches; `offline: never` gives the error rather than a synthesized answer."""
 

@@ -15,10 +15,10 @@ _BYTES = {"B": 1, "KiB": 2**10, "MiB": 2**20, "GiB": 2**30, "KB": 10**3, "MB": 1
 PERIODS = {"second": 1, "minute": 60, "hour": 3600, "day": 86400, "week": 604800, "month": 2592000}
 """Seconds per period; a month counts 30 days wherever a length and not a calendar is needed."""
 
-_NUMBER = r"(\d{1,12}(?:\.\d{1,6})?)"
+_NUMBER = r"([0-9]{1,12}(?:\.[0-9]{1,6})?)"
 _DURATION = re.compile(_NUMBER + r" ?(ms|s|m|h|d)")
 _SIZE = re.compile(_NUMBER + r" ?(B|KiB|MiB|GiB|KB|MB|GB)")
-_RATE = re.compile(r"(\d{1,12}) ?/ ?(second|minute|hour|day|week|month)")
+_RATE = re.compile(r"([0-9]{1,12}) ?/ ?(second|minute|hour|day|week|month)")
 _BUDGET = re.compile(_NUMBER + r" ?([A-Z]{3}) ?/ ?(day|week|month)")
 _PERCENT = re.compile(_NUMBER + r" ?%")
 

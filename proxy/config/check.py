@@ -1,0 +1,153 @@
+"""What is allowed in a configuration and yet worth a word: dead routes, disabled targets, settings without effect."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any, Literal
+from urllib.parse import urlsplit
+
+from proxy.config.compile import Snapshot
+from proxy.config.problems import Path, Problem
+from proxy.config.shadow import covers
+from proxy.core.decision import Target
+from proxy.providers import discover
+
+Level = Literal["error", "warning", "hint"]
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """`warning`: probably not what was meant. `hint`: good to know. Errors come from loading, as ConfigError."""
+
+    level: Level
+    problem: Problem
+
+    def __str__(self) -> str:
+        where = f"{self.problem.path}: " if self.problem.path else ""
+        return f"{self.problem.file}:{self.problem.line}: {self.level}: {where}{self.problem.message}"
+
+
+Remark = tuple[Level, Path, str]
+
+_NO_EFFECT: tuple[tuple[Path, str], ...] = (
+    (("storage", "state"), "counters are kept in memory, whatever is written here"),
+    (("storage", "ledger"), "requests are not yet recorded in a database"),
+    (("upstreams", "*", "slots"), "requests in flight are not yet limited"),
+    (("upstreams", "*", "rate"), "requests to the upstream are not yet paced"),
+    (("upstreams", "*", "ensure_loaded"), "models are not yet loaded ahead of a request"),
+    (("plans", "*", "requests"), "requests per period are not yet limited"),
+    (("plans", "*", "tokens"), "tokens per period are not yet limited"),
+    (("plans", "*", "budget"), "money per period is not yet limited"),
+    (("plans", "*", "concurrency"), "requests in flight are not yet limited"),
+    (("plans", "*", "priority"), "there is no queue yet in which it would count"),
+    (("routes", "*", "retry", "base"), "a target is not yet tried twice, so there is no pause"),
+    (("routes", "*", "retry", "max"), "a target is not yet tried twice, so there is no pause"),
+    (("routes", "*", "cache"), "answers are not yet kept"),
+    (("routes", "*", "midstream"), "a broken stream always ends with an error event"),
+    (("routes", "*", "hedge"), "no second attempt is started yet"),
+    (("routes", "*", "guards"), "no text is screened yet"),
+    (("guards",), "no text is screened yet"),
+    (("alerts",), "nobody is alerted yet"),
+)
+"""Sections that decode and do nothing so far; whoever makes one work takes its line away."""
+
+_DEFAULTS: Mapping[Path, str] = {("storage", "state"): "memory", ("routes", "*", "midstream"): "error"}
+"""What is written and is the case anyway needs no remark."""
+
+
+def _found(value: Any, pattern: Path, at: Path = ()) -> Iterator[Path]:
+    """The paths of a document that fit `pattern`, in which `*` is any key or number."""
+    if not pattern:
+        if value not in ([], {}):
+            yield at
+    elif isinstance(value, dict):
+        for key in value if pattern[0] == "*" else [name for name in value if name == pattern[0]]:
+            yield from _found(value[key], pattern[1:], (*at, key))
+    elif isinstance(value, list) and pattern[0] == "*":
+        for number, below in enumerate(value):
+            yield from _found(below, pattern[1:], (*at, number))
+
+
+def _without_effect(snapshot: Snapshot) -> Iterator[Remark]:
+    for pattern, why in _NO_EFFECT:
+        for path in _found(snapshot.document.value, pattern):
+            if _DEFAULTS.get(pattern) != _value(snapshot.document.value, path):
+                yield "hint", path, f"has no effect yet: {why}"
+
+
+def _value(value: Any, path: Path) -> Any:
+    for step in path:
+        value = value[step]
+    return value
+
+
+def _disabled(snapshot: Snapshot) -> Iterator[Remark]:
+    for name, upstream in snapshot.upstreams.items():
+        if upstream.disabled is not None:
+            is_meant = not snapshot.config.upstreams[name].enabled
+            yield "hint" if is_meant else "warning", ("upstreams", name), f"disabled: {upstream.disabled}"
+
+
+def _addresses(snapshot: Snapshot) -> Iterator[Remark]:
+    providers = discover()
+    for name, upstream in snapshot.upstreams.items():
+        usual = urlsplit(providers[upstream.provider].base_url or "").path
+        if usual and not upstream.base:
+            yield "warning", ("upstreams", name, "url"), f"an address of this provider usually ends in {usual}"
+
+
+def _shadowed(snapshot: Snapshot) -> Iterator[Remark]:
+    routes = snapshot.config.routes
+    for number, route in enumerate(routes):
+        above = next((other for other in routes[:number] if covers(other.match, route.match)), None)
+        if above is not None:
+            yield "warning", ("routes", number), f"never reached: `{above.name}` above takes every request it would"
+
+
+def _answers(target: Target) -> bool:
+    return target.upstream.disabled is None and not target.upstream.offline
+
+
+def _unreachable(snapshot: Snapshot) -> Iterator[Remark]:
+    for number, route in enumerate(snapshot.routes):
+        path: Path = ("routes", number, "use")
+        answering = [target for target in route.targets if _answers(target)]
+        if not answering and not all(target.upstream.offline for target in route.targets):
+            yield "warning", path, "every target is disabled, so only offline answers are given"
+        seen: dict[tuple[str, str], int] = {}
+        for index, target in enumerate(route.config.use):
+            upstream, slash, model = target.to.partition("/")
+            if slash and seen.setdefault((upstream, model), index) != index:
+                yield "warning", (*path, index), f"never tried: use[{seen[upstream, model]}] is the same target"
+        if len(answering) > route.config.retry.attempts:
+            beyond = ", ".join(str(target) for target in answering[route.config.retry.attempts :])
+            yield "hint", path, f"beyond the {route.config.retry.attempts} attempts of this route: {beyond}"
+
+
+def _prices(snapshot: Snapshot) -> Iterator[Remark]:
+    prices = snapshot.config.prices
+    for number, route in enumerate(snapshot.routes):
+        if route.config.order != "cheapest":
+            continue
+        for target in route.targets:
+            is_named = target.model != "*" and not target.upstream.offline and not target.upstream.local
+            if is_named and str(target) not in prices and target.model not in prices:
+                yield "warning", ("routes", number, "order"), f"`{target}` has no price under `prices`"
+
+
+_CHECKS: tuple[Callable[[Snapshot], Iterator[Remark]], ...] = (
+    _disabled,
+    _addresses,
+    _shadowed,
+    _unreachable,
+    _prices,
+    _without_effect,
+)
+
+
+def check(snapshot: Snapshot) -> list[Finding]:
+    """Everything worth saying about a snapshot, warnings first, then by line."""
+    remarks = (remark for run in _CHECKS for remark in run(snapshot))
+    findings = [Finding(level, snapshot.document.problem(path, message)) for level, path, message in remarks]
+    return sorted(findings, key=lambda finding: (finding.level == "hint", finding.problem))
