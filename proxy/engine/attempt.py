@@ -10,6 +10,7 @@ import asyncio
 import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 from proxy import __version__
 from proxy.accounting.estimate import counted
@@ -23,7 +24,7 @@ from proxy.core.usage import Usage
 from proxy.engine.heartbeat import Heartbeat
 from proxy.engine.journey import Journey
 from proxy.engine.relay import hold_until_begun, relay
-from proxy.wire.crossing import Crossing, cross
+from proxy.wire.crossing import Crossing, cross, unsaid
 from proxy.wire.dialects import Answer, Dialect, Passage
 
 log = logging.getLogger("failsoft")
@@ -115,7 +116,7 @@ class Attempts:
             inbound.peek,
             target.model,
             upstream.quirks,
-            target.params,
+            self._params(delivery, target),
             int(delivery.journey.at.timestamp()),
         )
         head = self._head(delivery, upstream, key)
@@ -124,6 +125,13 @@ class Attempts:
         requests = [WireRequest(upstream.origin, "POST", path, head, body, timeouts) for body in crossing.bodies]
         deliver = self._streamed if inbound.peek.stream else self._whole
         await deliver(delivery, target, crossing, requests)
+
+    def _params(self, delivery: Delivery, target: Target) -> Mapping[str, Any]:
+        """What is laid over the caller's fields: the route's and target's own, and the tenant's where he was silent."""
+        decision = delivery.journey.decision
+        if decision is None or not decision.defaults:
+            return target.params
+        return {**unsaid(delivery.inbound.body, decision.defaults), **target.params}
 
     def _head(self, delivery: Delivery, upstream: Upstream, key: Secret) -> Sequence[tuple[bytes, bytes]]:
         """The request's headers, from scratch: nothing that the client sent is among them."""

@@ -17,6 +17,7 @@ from proxy.engine.live import Live
 from proxy.engine.verdict import exhausted, rejection
 from proxy.routing.contents import read_contents
 from proxy.routing.facts import AUTO, Facts
+from proxy.synth.answer import LEVELS
 from proxy.wire.dialects import Dialect
 
 
@@ -71,7 +72,7 @@ class Engine:
         """Try the candidates in order until one has answered."""
         journey = delivery.journey
         for target in decision.candidates:
-            if target.upstream.offline and not _offline_may_answer(delivery):
+            if target.upstream.offline and not _offline_may_answer(delivery, target.model):
                 continue
             for key in target.upstream.keys or (NO_KEY,):
                 if not target.upstream.offline:
@@ -101,11 +102,13 @@ class Engine:
         return None
 
 
-def _offline_may_answer(delivery: Delivery) -> bool:
+def _offline_may_answer(delivery: Delivery, level: str) -> bool:
     """Offline answers stand in for upstreams that could not answer, never for a request that is at fault.
 
     An absent model counts as the operator's trouble only if the caller left the choice to the proxy.
     """
+    if level not in LEVELS:
+        return False
     failures = [failure.kind for _, failure in delivery.journey.failures]
     if ErrorKind.MODEL_ABSENT in failures and delivery.inbound.peek.model == AUTO:
         return True

@@ -18,6 +18,9 @@ from proxy.synth.rules import OfflineConfig, RuleConfig
 Satisfies = Callable[[Mapping[str, Any], Any], bool]
 """Whether a value satisfies a JSON schema."""
 
+LEVELS = ("rules",)
+"""The levels of synthesis that are built in; the others of the configuration are passed over."""
+
 _PIECE = re.compile(r"\s*\S+")
 _BYTES_PER_TOKEN = 4
 

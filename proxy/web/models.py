@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import Any
 
 from starlette.requests import Request
@@ -24,26 +23,23 @@ class Models:
         self._created = int(live.clock.wall().timestamp())
 
     async def list(self, request: Request) -> Response:
-        identify(request.headers, self._live.snapshot)
-        await self._catalog.refresh()
-        return json_response({"object": "list", "data": [self._describe(*entry) for entry in self._entries()]})
+        names = await self._names(request)
+        return json_response({"object": "list", "data": [self._describe(name) for name in names]})
 
     async def retrieve(self, request: Request) -> Response:
-        identify(request.headers, self._live.snapshot)
-        await self._catalog.refresh()
         wanted = request.path_params["id"]
-        for name, owner in self._entries():
-            if name == wanted:
-                return json_response(self._describe(name, owner))
+        if wanted in await self._names(request):
+            return json_response(self._describe(wanted))
         raise ProxyError(ErrorKind.MODEL_NOT_FOUND, f"The model {wanted[:256]!r} does not exist.", param="model")
 
-    def _entries(self) -> Iterator[tuple[str, str]]:
+    async def _names(self, request: Request) -> tuple[str, ...]:
+        """What this caller's plan lets it see."""
         snapshot = self._live.snapshot
-        yield from ((name, "failsoft") for name in snapshot.models)
-        for upstream in snapshot.upstreams.values():
-            if upstream.disabled is None:
-                listed = self._live.listed(upstream.name) or ()
-                yield from ((f"{upstream.name}/{model}", upstream.name) for model in sorted(listed))
+        tenant, _ = identify(request.headers, snapshot)
+        await self._catalog.refresh()
+        return snapshot.table.names.visible(tenant.plan, self._live)
 
-    def _describe(self, name: str, owner: str) -> dict[str, Any]:
+    def _describe(self, name: str) -> dict[str, Any]:
+        upstream, is_target, _ = name.partition("/")
+        owner = upstream if is_target else "failsoft"
         return {"id": name, "object": "model", "created": self._created, "owned_by": owner}

@@ -14,6 +14,7 @@ from proxy.core.decision import Mode, Quirks
 from proxy.core.request import Peek
 from proxy.wire.bridge import Translation, translate_bodies
 from proxy.wire.dialects import Answer, Dialect, Encoder, Passage
+from proxy.wire.peek import top_level
 
 
 class Crossing(Protocol):
@@ -89,6 +90,16 @@ class Translated:
 
     def answer(self, bodies: Sequence[bytes]) -> Answer:
         return translate_bodies(self._inbound, self._upstream, self._chats, bodies, self._created)
+
+
+_SAME = {"max_tokens": ("max_tokens", "max_completion_tokens")}
+"""Fields that say the same as a default does."""
+
+
+def unsaid(body: bytes, defaults: Mapping[str, Any]) -> dict[str, Any]:
+    """Those of `defaults` on which the caller was silent."""
+    said = top_level(body)
+    return {name: value for name, value in defaults.items() if not any(n in said for n in _SAME.get(name, (name,)))}
 
 
 def cross(
