@@ -25,7 +25,7 @@ FORCE_HEADER = "x-failsoft-route"
 
 @dataclass(frozen=True, slots=True)
 class Rule:
-    """A route, compiled."""
+    """A route, compiled. `own` are its targets that set fields, by name: they keep them when a caller names them."""
 
     number: int
     config: RouteConfig
@@ -33,6 +33,7 @@ class Rule:
     conditions: tuple[Condition, ...]
     holds: Holds
     rank: Rank
+    own: Mapping[str, Target]
 
     @property
     def name(self) -> str:
@@ -111,7 +112,8 @@ class RouteTable:
         if trace is not None:
             trace.skipped = slate.skipped
         if named is not None and (rule is None or rule.takes_all):
-            slate.add_named(named.targets, {} if rule is None else rule.config.params)
+            targets = named.targets if rule is None else [rule.own.get(str(one), one) for one in named.targets]
+            slate.add_named(targets, {} if rule is None else rule.config.params)
         if rule is not None:
             slate.add(rule.targets, rule.rank)
         candidates = slate.close(self._offline)
@@ -155,7 +157,8 @@ class RouteTable:
 def _compiled(number: int, route: BoundRoute) -> Rule:
     config = route.config
     conditions = () if config.match is None else compile_match(config.match)
-    return Rule(number, config, route.targets, conditions, all_of(conditions), ORDERS[config.order])
+    own = {str(target): target for target in route.targets if target.params}
+    return Rule(number, config, route.targets, conditions, all_of(conditions), ORDERS[config.order], own)
 
 
 def _try(rule: Rule, facts: Facts) -> Tried:
