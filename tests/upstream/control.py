@@ -66,7 +66,7 @@ def _stats(_: Mapping[str, Any], fake: FakeUpstream) -> dict[str, Any]:
 
 
 def _seen(_: Mapping[str, Any], fake: FakeUpstream) -> list[dict[str, Any]]:
-    return [_shown(seen) for seen in fake.seen]
+    return [_shown(seen) for seen in fake.everything]
 
 
 def _shown(seen: Seen) -> dict[str, Any]:

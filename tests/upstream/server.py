@@ -80,9 +80,14 @@ class FakeUpstream:
         return f"http://127.0.0.1:{self.port}/v1"
 
     @property
-    def seen(self) -> list[Seen]:
+    def everything(self) -> list[Seen]:
         """All requests so far, in the order of their coming."""
         return list(self._seen)
+
+    @property
+    def seen(self) -> list[Seen]:
+        """The prompts among them: clients that look around (`GET /models`) are in nobody's way."""
+        return [seen for seen in self._seen if seen.method == "POST"]
 
     def script(
         self,
@@ -93,11 +98,15 @@ class FakeUpstream:
         when: Callable[[Request], bool] | None = None,
         times: int | None = 1,
     ) -> None:
-        """Answer the next `times` requests (None: all) like this: those for a model, a path's end, or a predicate."""
+        """Answer the next `times` requests (None: all) like this: those for a model, a path's end, or a predicate.
+
+        Without a path, only prompts (`POST`) are meant.
+        """
 
         def suits(request: Request) -> bool:
             return (
-                (model is None or request.json.get("model") == model)
+                (path is not None or request.method == "POST")
+                and (model is None or request.json.get("model") == model)
                 and (path is None or request.path.endswith(path))
                 and (when is None or when(request))
             )
@@ -115,10 +124,10 @@ class FakeUpstream:
         self._seen.clear()
 
     async def arrived(self, count: int = 1) -> Seen:
-        """Wait until `count` requests have come in; the last of them."""
-        while len(self._seen) < count:
+        """Wait until `count` prompts have come in; the last of them."""
+        while len(self.seen) < count:
             await self._arrival.wait()
-        return self._seen[count - 1]
+        return self.seen[count - 1]
 
     def choose(self, request: Request) -> Script:
         """The script for a request; it is used up by that."""

@@ -1,0 +1,105 @@
+"""Fixtures of the end-to-end suite: fake upstreams, the product in this process, the product as a process."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import socket
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import aiohttp
+import pytest
+import uvicorn
+
+from proxy import bootstrap
+from proxy.config.load import loads
+from tests.e2e.harness import ENVIRONMENT, Child, Proxy, document, upstream, write
+from tests.upstream import FakeUpstream
+
+Serve = Callable[[Mapping[str, Any]], Awaitable[Proxy]]
+
+
+@pytest.fixture
+async def one() -> AsyncIterator[FakeUpstream]:
+    async with FakeUpstream() as fake:
+        yield fake
+
+
+@pytest.fixture
+async def two() -> AsyncIterator[FakeUpstream]:
+    async with FakeUpstream() as fake:
+        yield fake
+
+
+@contextlib.asynccontextmanager
+async def running(config: Mapping[str, Any]) -> AsyncIterator[Proxy]:
+    """The whole product on a free port, in this event loop, under the server and settings it has in production."""
+    snapshot = loads(json.dumps(config).encode(), "routes.yaml", ENVIRONMENT)
+    app = bootstrap.assemble(snapshot, snapshot.server.admin_keys)
+    settings = uvicorn.Config(
+        app, http="httptools", ws="none", lifespan="on", log_config=None, access_log=False,
+        server_header=False, proxy_headers=False,
+    )  # fmt: skip
+    listener = socket.create_server(("127.0.0.1", 0))
+    server = uvicorn.Server(settings)
+    # The steps of its `serve`, without the signals (a test run's belong to pytest) and the pauses.
+    settings.load()
+    server.lifespan = settings.lifespan_class(settings)
+    await server.startup([listener])
+    assert server.started
+    try:
+        async with aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=0)) as session:
+            proxy = Proxy(f"http://127.0.0.1:{listener.getsockname()[1]}", session)
+            await proxy.get("/v1/models")  # the upstreams have been asked for their lists when the test begins
+            yield proxy
+    finally:
+        await _stop(server)
+
+
+async def _stop(server: uvicorn.Server) -> None:
+    """End it; requests that their clients have left must be over by themselves."""
+    for listening in server.servers:
+        listening.close()
+    state = server.server_state
+    for connection in tuple(state.connections):
+        connection.shutdown()
+    async with asyncio.timeout(30):
+        while state.connections or state.tasks:  # noqa: ASYNC110
+            await asyncio.sleep(0)
+    await server.lifespan.shutdown()
+
+
+@pytest.fixture
+async def serve() -> AsyncIterator[Serve]:
+    """Start proxies from documents; all are stopped, and must stop well, at the end of the test."""
+    async with contextlib.AsyncExitStack() as stack:
+
+        async def start(config: Mapping[str, Any]) -> Proxy:
+            return await stack.enter_async_context(running(config))
+
+        yield start
+
+
+@pytest.fixture
+async def proxy(serve: Serve, one: FakeUpstream) -> Proxy:
+    """A proxy in front of one fake."""
+    return await serve(document({"one": upstream(one)}))
+
+
+@pytest.fixture
+async def launch(tmp_path: Path) -> AsyncIterator[Callable[..., Awaitable[Child]]]:
+    """Start `failsoft serve` on a document as a process; it must end with code 0 at the end of the test."""
+    children: list[Child] = []
+
+    async def start(config: Mapping[str, Any], *arguments: str) -> Child:
+        state = {"FAILSOFT_STATE": str(tmp_path / "state")}
+        child = await Child.start("serve", str(write(config, tmp_path)), *arguments, environment=state)
+        children.append(child)
+        return child
+
+    yield start
+    for child in children:
+        assert await child.stop() == 0, "\n".join(child.output)
