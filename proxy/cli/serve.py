@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import argparse
 import os
+import signal
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NoReturn
 
 if TYPE_CHECKING:
     from proxy.config.compile import Snapshot
@@ -80,6 +81,7 @@ def _serve(file: Path, snapshot: Snapshot, arguments: argparse.Namespace) -> int
         "timeout_graceful_shutdown": int(server.drain),
         "backlog": _BACKLOG,
     }
+    signal.signal(signal.SIGTERM, _leave)  # uvicorn puts it back and repeats the signal when it has shut down
     lines = [*_describe(snapshot), *([f"admin key, shown once: {keys[0].reveal()}"] if is_new else [])]
     if arguments.workers > 1:
         os.environ[bootstrap.CONFIG_VARIABLE] = str(file)
@@ -97,6 +99,11 @@ def _serve(file: Path, snapshot: Snapshot, arguments: argparse.Namespace) -> int
     listening = Announcing(uvicorn.Config(bootstrap.assemble(snapshot, keys), **settings))
     listening.run()
     return 0 if listening.started else 1
+
+
+def _leave(_number: int, _frame: object) -> NoReturn:
+    """A SIGTERM that was obeyed is a good end, not a death by signal."""
+    raise SystemExit(0)
 
 
 def _describe(snapshot: Snapshot) -> list[str]:
