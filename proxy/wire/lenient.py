@@ -27,7 +27,7 @@ def write_json(value: Any) -> str:
     """`value` as compact JSON text; what `read_json` lets pass can be written again."""
     try:
         return msgspec.json.encode(value).decode()
-    except (ValueError, OverflowError):
+    except UnicodeEncodeError:
         return mend(json.dumps(value, ensure_ascii=False, separators=(",", ":")))
 
 
