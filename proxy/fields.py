@@ -150,13 +150,16 @@ def _expand_secret(value: Any, info: ValidationInfo) -> Secret:
     return Secret("" if text == "none" else text)
 
 
-EnvText = Annotated[str, BeforeValidator(_expand)]
+# `x-variable` tells the manual and editors where a variable may stand: `only` it, or it `too`.
+EnvText = Annotated[str, BeforeValidator(_expand), WithJsonSchema({"type": "string", "x-variable": "too"})]
 """Text, or a variable that holds it."""
 
 EnvInt = Annotated[
     int,
     BeforeValidator(_expand_int),
-    WithJsonSchema({"anyOf": [{"type": "integer"}, {"type": "string", "pattern": f"^{_VARIABLE_SCHEMA}$"}]}),
+    WithJsonSchema(
+        {"anyOf": [{"type": "integer"}, {"type": "string", "pattern": f"^{_VARIABLE_SCHEMA}$"}], "x-variable": "too"}
+    ),
 ]
 """A whole number, or a variable that holds it."""
 
@@ -164,7 +167,7 @@ EnvSecret = Annotated[
     Secret,
     PlainValidator(_expand_secret),
     PlainSerializer(repr, when_used="json"),
-    WithJsonSchema({"type": "string", "pattern": f"^({_VARIABLE_SCHEMA}|none|)$"}),
+    WithJsonSchema({"type": "string", "pattern": f"^({_VARIABLE_SCHEMA}|none|)$", "x-variable": "only"}),
 ]
 """A secret: always a variable, `none` or nothing, never the secret itself. False when it is empty."""
 
@@ -183,6 +186,6 @@ EnvLocation = Annotated[
     Secret,
     PlainValidator(_expand_location),
     PlainSerializer(repr, when_used="json"),
-    WithJsonSchema({"type": "string"}),
+    WithJsonSchema({"type": "string", "x-variable": "too"}),
 ]
 """A URL that may hold a password: as text if it has none, else a variable. `reveal()` gives it."""

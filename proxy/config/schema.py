@@ -31,11 +31,11 @@ class Config(Section):
     """`routes.yaml`. Every section may be left out."""
 
     server: ServerConfig = ServerConfig()
-    """Where and how the proxy listens."""
+    """Where and how the proxy listens. A change needs a restart."""
     storage: StorageConfig = StorageConfig()
-    """Where counters and records are kept."""
+    """Where counters and records are kept. A change needs a restart."""
     logging: LoggingConfig = LoggingConfig()
-    """What is written about each request."""
+    """What is written about each request. A change needs a restart."""
     upstreams: dict[Name, UpstreamConfig] = Field(default={})
     """The places that requests can be sent to, by name. `offline` is always there."""
     models: Models = Field(default={})
@@ -51,14 +51,14 @@ class Config(Section):
     guards: Many[GuardConfig] = ()
     """Rules over the text of prompts and answers."""
     offline: OfflineConfig = OfflineConfig()
-    """What is answered when no upstream could."""
+    """What is answered when no upstream could; the last targets of every route."""
     alerts: Many[AlertConfig] = ()
     """When somebody should be told."""
     families: FamiliesConfig = Field(default={})
     """What models can take, where the shipped table is wrong or silent: by a pattern for `model` or
     `upstream/model`."""
     prices: dict[str, PriceConfig] = Field(default={})
-    """Prices that are missing in the shipped table or differ from it, by model or `upstream/model`."""
+    """What models cost, by model or `upstream/model`; the order `cheapest` goes by it."""
     tests: Many[CaseConfig] = ()
     """Proofs of the routing of this file, run by `failsoft test` and before each reload."""
 

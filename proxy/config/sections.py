@@ -37,7 +37,7 @@ class HeartbeatConfig(Section):
 
 
 class ServerConfig(Section):
-    """Where and how the proxy listens. A change needs a restart."""
+    """How the proxy listens."""
 
     host: EnvText = "127.0.0.1"
     """The address to listen on. Beyond this machine, callers need keys, or `allow_anonymous: true`."""
@@ -62,7 +62,7 @@ class ServerConfig(Section):
 
 
 class StorageConfig(Section):
-    """Where counters and records are kept. A change needs a restart."""
+    """Where things are kept."""
 
     state: EnvLocation = Field(default_factory=lambda: Secret("memory"), json_schema_extra={"default": "memory"})
     """`memory`, or `redis://host:port/db` to share limits, quotas, breakers and cache between processes."""
@@ -73,7 +73,7 @@ class StorageConfig(Section):
 
 
 class LoggingConfig(Section):
-    """What is written about each request. A change needs a restart."""
+    """How requests are logged."""
 
     format: Literal["json", "text"] = "json"
     """One JSON object or one readable line per request."""
@@ -109,7 +109,7 @@ def _key_hash(text: str) -> str:
 KeyHash = Annotated[
     EnvText,
     AfterValidator(_key_hash),
-    WithJsonSchema({"type": "string", "pattern": r"^(sha256:[0-9a-fA-F]{64}|\$\{.*\})$"}),
+    WithJsonSchema({"type": "string", "pattern": r"^(sha256:[0-9a-fA-F]{64}|\$\{.*\})$", "x-variable": "too"}),
 ]
 
 

@@ -145,7 +145,7 @@ class UpstreamConfig(Section):
     """One place that requests can be sent to: a provider with a URL, keys and limits."""
 
     provider: str
-    """What kind of upstream it is; the list of providers is in the manual. `compatible` is any OpenAI-like endpoint."""
+    """What kind of upstream it is: one of the manual's providers; `compatible` is any OpenAI-like endpoint."""
     enabled: bool = True
     """`false` takes it out of service and keeps its settings."""
     url: EnvText | None = None
