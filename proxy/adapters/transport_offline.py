@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 
 from proxy.core.chat import Chat
 from proxy.core.errors import ErrorKind
@@ -37,12 +37,10 @@ class _Answer:
 class OfflineTransport:
     """Implements `Transport`. The path's end tells the dialect; `x-failsoft-*` request headers tell the occasion.
 
-    `config` is asked for anew with each request, so that a reload of the rules counts at once.
+    One is made for each answer, with the rules of the configuration under which the request came in.
     """
 
-    def __init__(
-        self, by_path: Mapping[str, Dialect], config: Callable[[], OfflineConfig], satisfies: Satisfies
-    ) -> None:
+    def __init__(self, by_path: Mapping[str, Dialect], satisfies: Satisfies, config: OfflineConfig) -> None:
         self._by_path = by_path
         self._config = config
         self._satisfies = satisfies
@@ -59,7 +57,7 @@ class OfflineTransport:
             retry_after=int(told["x-failsoft-retry-after"]),
             created=int(told["x-failsoft-created"]),
         )
-        events = synthesize(chats, chats[0].model, self._config(), occasion, self._satisfies)
+        events = synthesize(chats, chats[0].model, self._config, occasion, self._satisfies)
         if chats[0].stream:
             return _Answer(_encode(dialect, events, chats[0], occasion.created), "text/event-stream")
         return _Answer(dialect.encode_body(events, chats[0], occasion.created), "application/json")

@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
 from proxy import __version__
 from proxy.accounting.estimate import counted
+from proxy.config.compile import Snapshot
 from proxy.core.clock import Clock
 from proxy.core.decision import Attempt, Target, Timeouts, Upstream
 from proxy.core.errors import ErrorKind, ProxyError, UpstreamFailure
@@ -24,6 +25,7 @@ from proxy.core.usage import Usage
 from proxy.engine.heartbeat import Heartbeat
 from proxy.engine.journey import Journey
 from proxy.engine.relay import hold_until_begun, relay
+from proxy.synth.rules import OfflineConfig
 from proxy.wire.crossing import Crossing, cross, unsaid
 from proxy.wire.dialects import Answer, Dialect, Passage
 
@@ -52,6 +54,7 @@ class Delivery:
     inbound: Inbound
     dialect: Dialect
     reply: Reply
+    snapshot: Snapshot
     heartbeat: Heartbeat | None
     deadline: float
 
@@ -59,7 +62,13 @@ class Delivery:
 class Attempts:
     """Makes attempts; holds nothing but what all of them share."""
 
-    def __init__(self, transport: Transport, offline: Transport, dialects: Mapping[str, Dialect], clock: Clock) -> None:
+    def __init__(
+        self,
+        transport: Transport,
+        offline: Callable[[OfflineConfig], Transport],
+        dialects: Mapping[str, Dialect],
+        clock: Clock,
+    ) -> None:
         self._transport = transport
         self._offline = offline
         self._dialects = dialects
@@ -149,9 +158,9 @@ class Attempts:
             raise UpstreamFailure(ErrorKind.DEADLINE, sent=False)
         return replace(timeouts, attempt=left, first_byte=min(timeouts.first_byte, left))
 
-    async def _open(self, upstream: Upstream, request: WireRequest) -> WireResponse:
+    async def _open(self, delivery: Delivery, upstream: Upstream, request: WireRequest) -> WireResponse:
         """Send, and judge the status; the caller closes what it gets."""
-        transport = self._offline if upstream.offline else self._transport
+        transport = self._offline(delivery.snapshot.offline) if upstream.offline else self._transport
         response = await transport.send(request)
         if 200 <= response.status < 300:
             return response
@@ -166,7 +175,7 @@ class Attempts:
     ) -> None:
         bodies = []
         for request in requests:
-            response = await self._open(target.upstream, request)
+            response = await self._open(delivery, target.upstream, request)
             expiry = asyncio.get_running_loop().call_later(
                 request.timeouts.attempt, response.expire, ErrorKind.IDLE_TIMEOUT
             )
@@ -190,7 +199,7 @@ class Attempts:
         reply, journey = delivery.reply, delivery.journey
         for number, request in enumerate(requests):
             passage = crossing.passage(number)
-            response = await self._open(target.upstream, request)
+            response = await self._open(delivery, target.upstream, request)
             timeouts = request.timeouts
             expiry = asyncio.get_running_loop().call_later(timeouts.attempt, response.expire, ErrorKind.IDLE_TIMEOUT)
             waiting = asyncio.get_running_loop().call_later(

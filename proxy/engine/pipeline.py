@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
+from proxy.config.sections import HeartbeatConfig
 from proxy.core.clock import Clock
 from proxy.core.decision import Decision, Target
 from proxy.core.errors import ErrorKind, UpstreamFailure
@@ -43,11 +44,11 @@ class Engine:
         journey.decision = decision
         dialect = self._dialects[inbound.dialect]
         deadline = journey.started + decision.deadline
-        delivery = Delivery(journey, inbound, dialect, reply, None, deadline)
+        delivery = Delivery(journey, inbound, dialect, reply, snapshot, None, deadline)
         self.live.under_way += 1
         try:
             if inbound.peek.stream:
-                delivery.heartbeat = self._heartbeat(journey, reply)
+                delivery.heartbeat = _heartbeat(delivery, snapshot.server.heartbeat)
             await self._walk(delivery, decision)
         finally:
             self.live.under_way -= 1
@@ -59,14 +60,6 @@ class Engine:
         record = journey.record(self._clock.monotonic())
         for ledger in self._ledgers:
             ledger.write(record)
-
-    def _heartbeat(self, journey: Journey, reply: Reply) -> Heartbeat:
-        async def begin() -> None:
-            if not reply.started:
-                await reply.start(200, [*STREAM_HEAD, *journey.receipt()])
-
-        beat = self.live.snapshot.server.heartbeat
-        return Heartbeat(beat.first, beat.every, begin, reply.write)
 
     async def _walk(self, delivery: Delivery, decision: Decision) -> None:
         """Try the candidates in order until one has answered."""
@@ -113,3 +106,14 @@ def _offline_may_answer(delivery: Delivery, level: str) -> bool:
     if ErrorKind.MODEL_ABSENT in failures and delivery.inbound.peek.model == AUTO:
         return True
     return not failures or any(kind.facts.offline for kind in failures)
+
+
+def _heartbeat(delivery: Delivery, config: HeartbeatConfig) -> Heartbeat:
+    """Signs of life for a stream; the first of them sends the head, as far as it is known by then."""
+    reply, journey = delivery.reply, delivery.journey
+
+    async def begin() -> None:
+        if not reply.started:
+            await reply.start(200, [*STREAM_HEAD, *journey.receipt()])
+
+    return Heartbeat(config.first, config.every, begin, reply.write)
