@@ -104,7 +104,7 @@ def test_counts_what_was_written() -> None:
     passage = tap()
     passage.feed(chunk(delta(content="ab"), delta(1, reasoning="cde", reasoning_content="cde")))
     passage.feed(chunk(delta(tool_calls=[{"index": 0, "id": "i", "function": {"name": "f", "arguments": "{}"}}])))
-    assert passage.written == 5 + 4
+    assert passage.written == 5 + 3
 
 
 # --- usage -----------------------------------------------------------------------------------------------------------

@@ -116,7 +116,7 @@ def measure(choice: Choice) -> tuple[int, bool]:
         elif name in _CALLS:
             length = _measure_calls(value)
             written += length
-            speaks = speaks or length > 0
+            speaks = speaks or length > 0 or _has_id(value)
         elif name == "audio":
             speaks = True
     return written, speaks
@@ -135,14 +135,18 @@ def text_of(content: Any) -> str:
 
 
 def _measure_calls(value: Any) -> int:
-    """Characters in ids, names and arguments of tool calls, wherever a server puts them."""
+    """Characters in names and arguments of tool calls, wherever a server puts them."""
     if isinstance(value, str):
         return len(value)
     if isinstance(value, dict):
-        return sum(_measure_calls(part) for name, part in value.items() if name != "type")
+        return sum(_measure_calls(part) for name, part in value.items() if name not in ("type", "id"))
     if isinstance(value, list):
         return sum(map(_measure_calls, value))
     return 0
+
+
+def _has_id(calls: Any) -> bool:
+    return isinstance(calls, list) and any(isinstance(call, dict) and call.get("id") for call in calls)
 
 
 DIALECT: Final = OpenAIChat()

@@ -1,0 +1,82 @@
+"""What the wire layer costs: CPU microseconds per frame and per body, median and best of several rounds.
+
+`python -m benchmarks.wire`. CPU time, not wall time: the machine may be busy.
+"""
+
+from __future__ import annotations
+
+import statistics
+import time
+from collections.abc import Callable
+
+from proxy.core.chat import Chat, Message, TextPart
+from proxy.core.decision import Quirks
+from proxy.core.request import Peek
+from proxy.wire.bridge import Translation
+from proxy.wire.dialects.openai_chat import DIALECT as CHAT
+
+ROUNDS = 9
+CALLS = 5_000
+
+_CHUNK = (
+    '{"id":"chatcmpl-ABCDEFGHIJKLMNOPQRSTUVWX","object":"chat.completion.chunk","created":1795000000,'
+    '"model":"gpt-6-luna","choices":[{"index":0,"delta":{"content":" hello"},"finish_reason":null}]%s}'
+)
+FRAME = b"data: " + (_CHUNK % "").encode() + b"\n\n"
+FRAME_NULL = b"data: " + (_CHUNK % ',"usage":null').encode() + b"\n\n"
+FRAME_CRLF = FRAME.replace(b"\n", b"\r\n")
+
+_TURN = b'{"role":"user","content":"%s"}' % (rb"Please say \"hello\" to everybody. " * 11)
+_TURNS = b",".join([_TURN] * 5)
+BODY = b'{"model":"fast","stream":true,"messages":[%s],"temperature":0.3}' % _TURNS
+SPACED = b'{"model": "fast", "stream": true, "messages": [%s], "temperature": 0.3}' % _TURNS
+LARGE = b'{"model":"fast","stream":true,"messages":[%s]}' % b",".join([_TURN] * 560)
+ANSWER = b'{"id":"c","object":"chat.completion","created":1,"model":"m","choices":[{"index":0,"message":{"role":' + (
+    b'"assistant","content":"%s"},"finish_reason":"stop"}],"usage":{"prompt_tokens":9,"completion_tokens":200}}'
+) % (b"words and words " * 60)
+
+_PLAIN = Quirks()
+_CALLER = Chat("m", (Message("user", (TextPart("hi"),)),), stream=True)
+
+
+def cost(call: Callable[[], object]) -> tuple[float, float]:
+    """Microseconds of CPU per call: median and best round."""
+    rounds = []
+    for _ in range(ROUNDS):
+        start = time.process_time()
+        for _ in range(CALLS):
+            call()
+        rounds.append((time.process_time() - start) / CALLS * 1e6)
+    return statistics.median(rounds), min(rounds)
+
+
+def main() -> None:
+    """Print one line per piece of work."""
+    peek = CHAT.peek(BODY)
+    silent, asking = CHAT.tap(peek), CHAT.tap(Peek("fast", stream=True, include_usage=True))
+    bridge = Translation(CHAT.decoder(), CHAT.encoder(_CALLER, 1))
+    half = len(FRAME) // 2
+    work: dict[str, Callable[[], object]] = {
+        f"tap, frame of {len(FRAME)} bytes": lambda: asking.feed(FRAME),
+        "tap, the same with usage:null taken out": lambda: silent.feed(FRAME_NULL),
+        "tap, the same with CRLF": lambda: asking.feed(FRAME_CRLF),
+        "tap, the same in two pieces": lambda: (asking.feed(FRAME[:half]), asking.feed(FRAME[half:])),
+        "translate, the same frame chat to chat": lambda: bridge.feed(FRAME),
+        f"peek, body of {len(BODY)} bytes": lambda: CHAT.peek(BODY),
+        "prepare, rename and ask for usage": lambda: CHAT.prepare(BODY, peek, "m", _PLAIN, {}),
+        "prepare, the same written with spaces": lambda: CHAT.prepare(SPACED, peek, "m", _PLAIN, {}),
+        "prepare, with an override": lambda: CHAT.prepare(BODY, peek, "m", _PLAIN, {"temperature": 1}),
+        "decode_request": lambda: CHAT.decode_request(BODY),
+        f"judge, answer of {len(ANSWER)} bytes": lambda: CHAT.judge(ANSWER),
+    }
+    for name, call in work.items():
+        median, best = cost(call)
+        print(f"{name:45} {median:8.2f} / {best:.2f} us")
+    start = time.process_time()
+    for _ in range(50):
+        CHAT.prepare(LARGE, CHAT.peek(LARGE), "m", _PLAIN, {})
+    print(f"{f'peek and prepare, body of {len(LARGE)} bytes':45} {(time.process_time() - start) / 50 * 1e6:8.2f} us")
+
+
+if __name__ == "__main__":
+    main()
