@@ -19,6 +19,7 @@ from proxy.core.errors import ErrorKind, ProxyError
 from proxy.web.asgi import SECURITY_HEADERS, body_deadline, check_declared, timing_headers
 from proxy.web.inbound import Endpoint, identifying_headers
 
+_LINGER = 2.0  # seconds
 _STATIC = b"".join(b"%s: %s\r\n" % field for field in SECURITY_HEADERS)
 
 
@@ -81,9 +82,11 @@ class Exchange:
 
     def read(self) -> None:
         """The body is complete: answer it."""
-        if self.response_complete or self._task is not None:
-            return
         self.is_read = True
+        if self.response_complete:
+            self._part()
+        if self._task is not None:
+            return
         if self._timer is not None:
             self._timer.cancel()
         body = self._pieces[0] if len(self._pieces) == 1 else b"".join(self._pieces)
@@ -169,9 +172,22 @@ class Exchange:
             return
         last = self._framed(data) if data or self._head is not None else b""
         self._protocol.transport.write(last + b"0\r\n\r\n" if self._is_chunked else last)
-        if not self.keep_alive:
-            self._protocol.transport.close()
+        self._part()
         self._protocol.on_response_complete()
+
+    def _part(self) -> None:
+        """Close the connection if it cannot be used again, though not while the client is still sending.
+
+        To close on bytes that nobody has read is to reset: the client would lose the answer that says why.
+        """
+        transport = self._protocol.transport
+        if self.keep_alive:
+            return
+        if self.is_read:
+            transport.close()
+        else:
+            transport.write_eof()
+            self._timer = self._protocol.loop.call_later(_LINGER, transport.close)
 
     def _framed(self, data: bytes) -> bytes:
         head, self._head = self._head or b"", None

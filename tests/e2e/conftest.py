@@ -16,6 +16,7 @@ import uvicorn
 
 from proxy import bootstrap
 from proxy.config.load import loads
+from proxy.web.http1 import HotProtocol
 from tests.e2e.harness import ENVIRONMENT, Child, Proxy, document, upstream, write
 from tests.upstream import FakeUpstream
 
@@ -40,7 +41,7 @@ async def running(config: Mapping[str, Any]) -> AsyncIterator[Proxy]:
     snapshot = loads(json.dumps(config).encode(), "routes.yaml", ENVIRONMENT)
     app = bootstrap.assemble(snapshot, snapshot.server.admin_keys)
     settings = uvicorn.Config(
-        app, http="httptools", ws="none", lifespan="on", log_config=None, access_log=False,
+        app, http=HotProtocol, ws="none", lifespan="on", log_config=None, access_log=False,
         server_header=False, proxy_headers=False,
     )  # fmt: skip
     listener = socket.create_server(("127.0.0.1", 0))

@@ -35,11 +35,12 @@ async def test_serves_says_so_and_ends_well(launch, one, session):
 async def test_one_log_line_per_request_and_no_secret_in_any(launch, one, two, session):
     child = await launch(document({"one": upstream(one), "two": upstream(two)}))
     proxy = Proxy(await child.url(), session)
+    one.script(Script(status=401), model="odd")
     one.script(Script(status=401, error={"message": f"Incorrect API key provided: {CANARY}"}))
-    odd = 'x"\n\x1b[31m\u2028{"event":"request"}'
+    two.script(Script(model='x"\n\x1b[31m\u2028{"event":"request"}'), model="odd")
     answers = [
         await proxy.chat({"x-correlation-id": "order-7", "authorization": "Bearer client-secret"}),
-        await proxy.chat(stream=True, model=odd, messages=[{"role": "user", "content": "prompt-secret"}]),
+        await proxy.chat(stream=True, model="odd", messages=[{"role": "user", "content": "prompt-secret"}]),
         await proxy.post("/v1/chat/completions", b"hello"),
         await proxy.post("/v1/completions", {"model": "m", "prompt": "prompt-secret"}),
     ]
@@ -55,7 +56,8 @@ async def test_one_log_line_per_request_and_no_secret_in_any(launch, one, two, s
     assert [attempt["status"] for attempt in first["attempts"]] == [401, 200]
     assert all(attempt["ms"] >= 0 for attempt in first["attempts"])
     assert (first["tokens"]["prompt"], first["tokens"]["completion"]) == (7, 4)
-    assert streamed["stream"] is True
+    assert (streamed["stream"], streamed["asked"]) == (True, "odd")
+    assert "event" in streamed["model"]
     assert streamed["first_token_ms"] > 0
     assert (bad["status"], bad["ended"], bad["attempts"]) == (400, "bad_request", [])
     assert legacy["endpoint"] == "/v1/completions"
@@ -68,9 +70,10 @@ async def test_one_log_line_per_request_and_no_secret_in_any(launch, one, two, s
 async def test_text_logs_keep_to_one_line_too(launch, one, session):
     child = await launch(document({"one": upstream(one)}, logging={"format": "text"}))
     proxy = Proxy(await child.url(), session)
-    answer = await proxy.chat(model="x\nforged line\x1b[2J")
+    one.script(Script(model="x\nforged line\x1b[2J"))
+    answer = await proxy.chat()
     line = await child.line_with(answer.headers["x-request-id"])
-    assert "forged line" in line
+    assert " route=all " in line
     assert await child.stop() == 0
     assert not [printed for printed in child.output if printed.startswith("forged")]
     assert "\x1b" not in "\n".join(child.output)
@@ -92,7 +95,7 @@ async def test_a_client_that_leaves_is_logged_as_499(launch, one, session):
 async def test_a_made_admin_key_is_shown_once_and_works(launch, one, session):
     config = document({"one": upstream(one)}, server={"admin_keys": []})
     child = await launch(config)
-    key = (await child.line_with("admin key")).split()[-1]
+    key = (await child.line_with("shown once")).split()[-1]
     proxy = Proxy(await child.url(), session)
     assert (await proxy.get("/admin/status", {"x-api-key": key})).status == 200
     assert await child.stop() == 0
