@@ -64,6 +64,8 @@ def compile_globs(patterns: Sequence[str]) -> Matches:
     globs = tuple(compile_glob(pattern) for pattern in patterns if not is_literal(pattern))
     if not globs:
         return exact.__contains__
+    if _any_text in globs:
+        return _any_text
     if len(globs) == 1 and not exact:
         return globs[0]
     return lambda text: text in exact or any(glob(text) for glob in globs)

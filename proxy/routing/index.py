@@ -2,7 +2,8 @@
 
 Bit n stands for rule n. An axis is one cheap fact (plan, model, a header, …); for a value of it, its mask holds the
 rules that may hold with that value: those that name it, those that ask by pattern, those that do not ask. What
-survives all axes is asked in full, lowest bit first, so the index can only save questions, never change an answer.
+survives all axes is asked in full, lowest bit first; a condition that fails strikes out every rule that shares it. So
+the index can only save questions, never change an answer.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ from functools import lru_cache
 
 from proxy.routing.facts import Facts
 from proxy.routing.globs import Matches, compile_globs, is_literal
-from proxy.routing.matchers import Holds, MatchConfig
+from proxy.routing.matchers import Condition, Holds, MatchConfig
 
 _WORTH = 8  # rules that must ask about a fact before an axis for it pays
 _MOST_AXES = 16
@@ -92,22 +93,35 @@ def _questions(match: MatchConfig | None) -> Iterator[tuple[str, Read, Sequence[
         yield f"metadata {name}", _read_metadata(name), values
 
 
+@dataclass(frozen=True, slots=True)
+class _Question:
+    """A condition of a rule, and the mask of the rules that do not share it."""
+
+    holds: Holds
+    others: int
+
+
 class Index:
-    """Rules in order, given as their conditions and the compiled test of all of them."""
+    """Rules in order, given by their conditions: as written, and compiled."""
 
-    __slots__ = ("_everything", "_masks", "_tests")
+    __slots__ = ("_everything", "_masks", "_questions")
 
-    def __init__(self, rules: Sequence[tuple[MatchConfig | None, Holds]]) -> None:
+    def __init__(self, rules: Sequence[tuple[MatchConfig | None, Sequence[Condition]]]) -> None:
         axes: dict[str, Axis] = {}
-        asked: dict[str, int] = defaultdict(int)
-        for number, (match, _) in enumerate(rules):
+        sharing: dict[str, int] = defaultdict(int)
+        for number, (match, conditions) in enumerate(rules):
             for name, read, wanted in _questions(match):
                 axes.setdefault(name, Axis(read)).ask(1 << number, wanted)
-                asked[name] += 1
+            for condition in conditions:
+                sharing[condition.key] |= 1 << number
+        asked = {name: axis.asking.bit_count() for name, axis in axes.items()}
         worth = sorted((name for name in axes if asked[name] >= _WORTH), key=lambda name: -asked[name])
         self._everything = (1 << len(rules)) - 1
         self._masks = tuple(axes[name].freeze(self._everything) for name in worth[:_MOST_AXES])
-        self._tests = tuple(holds for _, holds in rules)
+        self._questions = tuple(
+            tuple(_Question(one.holds, self._everything ^ sharing[one.key]) for one in conditions)
+            for _, conditions in rules
+        )
 
     def first(self, facts: Facts) -> int | None:
         """The number of the first rule that holds."""
@@ -115,9 +129,11 @@ class Index:
         for mask in self._masks:
             left &= mask(facts)
         while left:
-            lowest = left & -left
-            number = lowest.bit_length() - 1
-            if self._tests[number](facts):
+            number = (left & -left).bit_length() - 1
+            for question in self._questions[number]:
+                if not question.holds(facts):
+                    left &= question.others
+                    break
+            else:
                 return number
-            left ^= lowest
         return None

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Annotated, Any, Literal, TypeVar
 from zoneinfo import ZoneInfo
 
@@ -187,10 +188,14 @@ Holds = Callable[[Facts], bool]
 
 @dataclass(frozen=True, slots=True)
 class Condition:
-    """One compiled condition: the test, and the sentence that tells how it came out for a request."""
+    """One compiled condition: the test, and the sentence that tells how it came out for a request.
+
+    Conditions with the same `key` have the same answer for the same request.
+    """
 
     holds: Holds
     say: Callable[[Facts, bool], str]
+    key: str = ""
 
 
 def _condition(subject: str, wanted: str, holds: Holds, have: Callable[[Facts], str]) -> Condition:
@@ -208,23 +213,17 @@ def compile_match(match: MatchConfig) -> tuple[Condition, ...]:
 
 
 def all_of(conditions: tuple[Condition, ...]) -> Holds:
-    """One test for all conditions of a rule; the short ones, which are most, without a loop."""
+    """One test for several conditions."""
     tests = tuple(condition.holds for condition in conditions)
-    match tests:
-        case ():
-            return lambda _facts: True
-        case (only,):
-            return only
-        case (one, other):
-            return lambda facts: one(facts) and other(facts)
-    return lambda facts: all(test(facts) for test in tests)
+    return tests[0] if len(tests) == 1 else lambda facts: all(test(facts) for test in tests)
 
 
 def _compiled(match: MatchConfig) -> Iterator[Condition]:
     for name, build in _BUILDERS.items():
         value = getattr(match, name)
         if value is not None:
-            yield from build(value)
+            for number, condition in enumerate(build(value)):
+                yield replace(condition, key=f"{name} {number} {value!r}")
 
 
 def _one_of(values: tuple[str, ...]) -> str:
@@ -311,7 +310,8 @@ def _covers(span: tuple[int, int], days: frozenset[int], day: int, minute: int) 
 
 def _on_tokens(span: Range) -> Iterator[Condition]:
     wanted = f"in {span}" if span.low is not None and span.high is not None else str(span)
-    yield _condition("tokens", wanted, lambda facts: facts.tokens in span, lambda facts: f"≈{facts.tokens}")
+    low, high = span.low or 0, math.inf if span.high is None else span.high
+    yield _condition("tokens", wanted, lambda facts: low <= facts.tokens <= high, lambda facts: f"≈{facts.tokens}")
 
 
 def _on_features(features: tuple[str, ...]) -> Iterator[Condition]:
@@ -342,14 +342,13 @@ def _on_complexity(kinds: tuple[str, ...]) -> Iterator[Condition]:
 def _on_not(inner: MatchConfig) -> Iterator[Condition]:
     conditions = compile_match(inner)
 
-    def holds(facts: Facts) -> bool:
-        return not all(condition.holds(facts) for condition in conditions)
+    all_hold = all_of(conditions)
 
     def say(facts: Facts, held: bool) -> str:
         found = " and ".join(condition.say(facts, condition.holds(facts)) for condition in conditions)
         return found if held else f"{found}, which is excluded"
 
-    yield Condition(holds, say)
+    yield Condition(lambda facts: not all_hold(facts), say)
 
 
 _BUILDERS: dict[str, Callable[[Any], Iterator[Condition]]] = {

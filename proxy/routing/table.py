@@ -10,7 +10,7 @@ from proxy.core.errors import ErrorKind, ProxyError
 from proxy.routing.facts import Facts
 from proxy.routing.families import Families
 from proxy.routing.index import Index
-from proxy.routing.matchers import Condition, Holds, all_of, compile_match
+from proxy.routing.matchers import Condition, compile_match
 from proxy.routing.names import Named, Names
 from proxy.routing.orders import ORDERS, Prices, Rank
 from proxy.routing.routes import BoundRoute, RouteConfig
@@ -31,7 +31,6 @@ class Rule:
     config: RouteConfig
     targets: tuple[Target, ...]
     conditions: tuple[Condition, ...]
-    holds: Holds
     rank: Rank
     own: Mapping[str, Target]
 
@@ -93,7 +92,7 @@ class RouteTable:
         mentioned += [target for targets in models.values() for target in targets]
         self.names = Names(models, upstreams, mentioned, plans or {})
         self._by_name = {rule.name: rule for rule in self.rules}
-        self._index = Index([(rule.config.match, rule.holds) for rule in self.rules])
+        self._index = Index([(rule.config.match, rule.conditions) for rule in self.rules])
         self._families = families
         self._offline = tuple(offline)
         self._prices = prices or {}
@@ -158,7 +157,7 @@ def _compiled(number: int, route: BoundRoute) -> Rule:
     config = route.config
     conditions = () if config.match is None else compile_match(config.match)
     own = {str(target): target for target in route.targets if target.params}
-    return Rule(number, config, route.targets, conditions, all_of(conditions), ORDERS[config.order], own)
+    return Rule(number, config, route.targets, conditions, ORDERS[config.order], own)
 
 
 def _try(rule: Rule, facts: Facts) -> Tried:

@@ -1,11 +1,11 @@
 from proxy.routing.index import Index
-from proxy.routing.matchers import MatchConfig, all_of, compile_match
+from proxy.routing.matchers import MatchConfig, compile_match
 from tests.unit.routing.given import Watched, facts
 
 
 def rules(*matches: dict[str, object]) -> Index:
     made = [MatchConfig.model_validate(match) for match in matches]
-    return Index([(match, all_of(compile_match(match))) for match in made])
+    return Index([(match, compile_match(match)) for match in made])
 
 
 def test_the_first_of_many() -> None:
@@ -40,3 +40,18 @@ def test_rules_that_cannot_hold_are_not_asked() -> None:
 
 def test_no_rules() -> None:
     assert rules().first(facts()) is None
+
+
+def test_a_condition_that_failed_is_not_asked_again() -> None:
+    looked = 0
+
+    class Watching(dict[str, str]):
+        def get(self, key: str, default: str | None = None) -> str | None:  # type: ignore[override]
+            nonlocal looked
+            looked += key == "x-a"
+            return super().get(key, default)
+
+    index = rules(*({"not": {"header": {"x-a": "1"}}, "stream": False} for _ in range(50)), {"plan": "gold"})
+
+    assert index.first(facts(plan="gold", headers=Watching({"x-a": "1"}))) == 50
+    assert looked == 1
