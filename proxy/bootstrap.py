@@ -7,8 +7,11 @@ import gc
 import json
 import os
 import secrets
-from collections.abc import AsyncIterator, Mapping, Sequence
-from contextlib import asynccontextmanager
+import signal
+import sys
+import threading
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
+from contextlib import asynccontextmanager, contextmanager
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -18,6 +21,7 @@ from starlette.types import ASGIApp
 from proxy.adapters import logs
 from proxy.adapters.transport_http import HttpTransport
 from proxy.adapters.transport_offline import OfflineTransport
+from proxy.adapters.watch import watch
 from proxy.config.compile import Snapshot
 from proxy.config.load import read
 from proxy.core.clock import SystemClock
@@ -26,6 +30,7 @@ from proxy.engine.attempt import Attempts
 from proxy.engine.catalog import Catalog
 from proxy.engine.live import Live
 from proxy.engine.pipeline import Engine
+from proxy.engine.reload import Reloader
 from proxy.engine.tasks import supervise
 from proxy.web.app import build_app
 from proxy.wire import dialects as wire_dialects
@@ -67,8 +72,11 @@ def admin_keys(snapshot: Snapshot, folder: Path) -> tuple[Sequence[Secret], bool
         return [Secret(key)], True
 
 
-def assemble(snapshot: Snapshot, keys: Sequence[Secret]) -> ASGIApp:
-    """The whole application around a snapshot; nothing runs before the server enters its lifespan."""
+def assemble(snapshot: Snapshot, keys: Sequence[Secret], source: Callable[[], Snapshot] | None = None) -> ASGIApp:
+    """The whole application around a snapshot; nothing runs before the server enters its lifespan.
+
+    `source` reads the snapshot anew; without one the configuration stays as it is.
+    """
     clock = SystemClock()
     dialects = wire_dialects.discover()
     live = Live(snapshot, clock)
@@ -80,29 +88,57 @@ def assemble(snapshot: Snapshot, keys: Sequence[Secret]) -> ASGIApp:
     request_log = logs.RequestLog(snapshot.logging.format)
     engine = Engine(live, Attempts(transport, offline, dialects, clock), dialects, [live, request_log], clock)
     catalog = Catalog(live, transport)
+    reloader = Reloader(live, source or (lambda: snapshot))
+
+    async def reload() -> None:
+        await reloader.reload()
+        await catalog.refresh(at_once=True)
 
     @asynccontextmanager
     async def running() -> AsyncIterator[None]:
         gc.collect()
         gc.freeze()  # what was built by now lives as long as the process: the collector need not look at it again
-        work = asyncio.create_task(supervise("catalog", lambda: catalog.keep_fresh(_CATALOG_EVERY)))
-        try:
+        duties = {"catalog": lambda: catalog.keep_fresh(_CATALOG_EVERY)}
+        if source is not None:
+            duties["reload"] = lambda: watch(Path(snapshot.file), reload)
+        work = [asyncio.create_task(supervise(name, duty)) for name, duty in duties.items()]
+        with _on_hangup(lambda: work.append(asyncio.create_task(reload()))):
             yield
-        finally:
-            work.cancel()
-            await asyncio.gather(work, return_exceptions=True)
-            await transport.aclose()
-            request_log.flush()
+        for task in work:
+            task.cancel()
+        await asyncio.gather(*work, return_exceptions=True)
+        await transport.aclose()
+        request_log.flush()
 
-    return build_app(engine, catalog, dialects, keys, running)
+    return build_app(engine, catalog, reloader, dialects, keys, running)
 
 
 def worker() -> ASGIApp:
     """The application of one worker process; the command line has checked the file before."""
-    snapshot = read(Path(os.environ[CONFIG_VARIABLE]), os.environ)
+    file = Path(os.environ[CONFIG_VARIABLE])
+    snapshot = read(file, os.environ)
     logs.configure(snapshot.logging.format, snapshot.logging.level)
     keys, _ = admin_keys(snapshot, state_folder(os.environ))
-    return assemble(snapshot, keys)
+    return assemble(snapshot, keys, source(file))
+
+
+def source(file: Path) -> Callable[[], Snapshot]:
+    """Reads `file` anew, with the environment of this process."""
+    return lambda: read(file, os.environ)
+
+
+@contextmanager
+def _on_hangup(act: Callable[[], None]) -> Iterator[None]:
+    """Call `act` at each SIGHUP, where there is such a signal and this is the thread that gets it."""
+    loop = asyncio.get_running_loop()
+    if sys.platform == "win32" or threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    loop.add_signal_handler(signal.SIGHUP, act)
+    try:
+        yield
+    finally:
+        loop.remove_signal_handler(signal.SIGHUP)
 
 
 def _satisfies(schema: Mapping[str, Any], value: Any) -> bool:
@@ -118,7 +154,7 @@ def _satisfies(schema: Mapping[str, Any], value: Any) -> bool:
         return False
     validator = jsonschema.validators.validator_for(schema, default=jsonschema.Draft202012Validator)
     try:
-        validator.check_schema(schema)
+        validator.check_schema(dict(schema))
         return bool(validator(schema, registry=referencing.Registry()).is_valid(value))
     except (jsonschema.SchemaError, referencing.exceptions.Unresolvable):
         return False

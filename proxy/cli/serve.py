@@ -96,7 +96,7 @@ def _serve(file: Path, snapshot: Snapshot, arguments: argparse.Namespace) -> int
                 bound = self.servers[0].sockets[0].getsockname()[1]
                 print("\n".join([f"failsoft on http://{host}:{bound}", *lines]), flush=True)
 
-    listening = Announcing(uvicorn.Config(bootstrap.assemble(snapshot, keys), **settings))
+    listening = Announcing(uvicorn.Config(bootstrap.assemble(snapshot, keys, bootstrap.source(file)), **settings))
     listening.run()
     return 0 if listening.started else 1
 

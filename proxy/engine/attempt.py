@@ -214,6 +214,7 @@ class Attempts:
                 await reply.write(held)
                 await relay(response, passage, reply, delivery.heartbeat)
                 if number == len(requests) - 1:
+                    delivery.heartbeat.stop()
                     await reply.finish()
                 expiry.cancel()
                 await self._linger(response)

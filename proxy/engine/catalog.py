@@ -34,10 +34,10 @@ class Catalog:
         self._asked_at = float("-inf")
         self._running: asyncio.Task[None] | None = None
 
-    async def refresh(self) -> None:
+    async def refresh(self, *, at_once: bool = False) -> None:
         """Ask all enabled upstreams, unless that was done a moment ago; an upstream that fails keeps its last list."""
         if self._running is None:
-            if self._live.clock.monotonic() - self._asked_at < _AGE:
+            if self._live.clock.monotonic() - self._asked_at < _AGE and not at_once:
                 return
             self._running = asyncio.create_task(self._ask_all())
         await asyncio.shield(self._running)

@@ -20,6 +20,7 @@ from proxy.core.secret import Secret
 from proxy.engine.catalog import Catalog
 from proxy.engine.live import Live
 from proxy.engine.pipeline import Engine
+from proxy.engine.reload import Reloader
 from proxy.web.admin.control import Control
 from proxy.web.admin.gate import AdminGate
 from proxy.web.admin.status import Status
@@ -92,6 +93,7 @@ class Dressed:
 def build_app(
     engine: Engine,
     catalog: Catalog,
+    reloader: Reloader,
     dialects: Mapping[str, Dialect],
     admin_keys: Sequence[Secret],
     lifespan: Lifespan,
@@ -100,7 +102,7 @@ def build_app(
     live = engine.live
     hot = {path: Endpoint(dialect, engine) for dialect in dialects.values() for path in dialect.paths}
     chat = next(dialect for dialect in dialects.values() if "/v1/chat/completions" in dialect.paths)
-    routes = [*_public(live, catalog), _admin(engine, chat, admin_keys)]
+    routes = [*_public(live, catalog), _admin(engine, chat, reloader, admin_keys)]
 
     @asynccontextmanager
     async def running(_app: Starlette) -> AsyncIterator[None]:
@@ -159,15 +161,16 @@ def _public(live: Live, catalog: Catalog) -> list[BaseRoute]:
     ]
 
 
-def _admin(engine: Engine, chat: Dialect, admin_keys: Sequence[Secret]) -> BaseRoute:
-    status = Status(engine.live)
-    control = Control(engine, chat)
+def _admin(engine: Engine, chat: Dialect, reloader: Reloader, admin_keys: Sequence[Secret]) -> BaseRoute:
+    status = Status(engine.live, reloader)
+    control = Control(engine, chat, reloader)
     routes = [
         Route("/status", status.status),
         Route("/health", status.health),
         Route("/statistics", status.statistics),
         Route("/reset-stats", status.reset, methods=["POST"]),
         Route("/test", control.test, methods=["POST"]),
+        Route("/reload", control.reload, methods=["POST"]),
     ]
     handlers = {ProxyError: on_proxy_error, HTTPException: on_http_error}
     return Mount("/admin", app=AdminGate(Starlette(routes=routes, exception_handlers=handlers), admin_keys))

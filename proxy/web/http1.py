@@ -158,7 +158,7 @@ class Exchange:
         flow = self._protocol.flow
         if flow.write_paused and not self.disconnected:
             await flow.drain()
-        if not self.disconnected and data:
+        if data and not (self.disconnected or self.response_complete):
             self._protocol.transport.write(self._framed(data))
 
     async def finish(self, data: bytes = b"") -> None:

@@ -1,4 +1,4 @@
-"""`POST /admin/test`: one real request, sent the way a client's would be."""
+"""What operators may do: `POST /admin/test` sends a real request, `POST /admin/reload` reads the configuration anew."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from proxy.core.errors import ErrorKind, ProxyError
 from proxy.core.request import Inbound, Tenant
 from proxy.engine.journey import Journey
 from proxy.engine.pipeline import Engine
+from proxy.engine.reload import Reloader
 from proxy.routing.facts import AUTO
 from proxy.web.asgi import read_body
 from proxy.web.captured import CapturedReply
@@ -45,9 +46,15 @@ class _Answer(msgspec.Struct):
 class Control:
     """Actions; each goes through the same engine as everything else."""
 
-    def __init__(self, engine: Engine, chat: Dialect) -> None:
+    def __init__(self, engine: Engine, chat: Dialect, reloader: Reloader) -> None:
         self._engine = engine
         self._chat = chat
+        self._reloader = reloader
+
+    async def reload(self, _request: Request) -> Response:
+        """Read the configuration anew; 409 and every reason if it stays as it was."""
+        done = await self._reloader.reload()
+        return json_response(done, 200 if done.ok else 409)
 
     async def test(self, request: Request) -> Response:
         server = self._engine.live.snapshot.server

@@ -11,14 +11,16 @@ from starlette.responses import Response
 from proxy import __version__
 from proxy.core.decision import Upstream
 from proxy.engine.live import Live
+from proxy.engine.reload import Reloader
 from proxy.web.respond import json_response
 
 
 class Status:
     """Read-only views of one process; with several workers each answers for itself and says so by its `worker`."""
 
-    def __init__(self, live: Live) -> None:
+    def __init__(self, live: Live, reloader: Reloader) -> None:
         self._live = live
+        self._reloader = reloader
 
     async def status(self, _request: Request) -> Response:
         snapshot = self._live.snapshot
@@ -28,6 +30,8 @@ class Status:
                 "config": {
                     "file": snapshot.file,
                     "fingerprint": snapshot.fingerprint,
+                    "reloads": {"succeeded": self._reloader.succeeded, "failed": self._reloader.failed},
+                    "last_reload": self._reloader.last,
                     "warnings": [str(warning) for warning in snapshot.warnings],
                 },
                 "routes": [route.name for route in snapshot.routes],
