@@ -137,6 +137,14 @@ def _expand_int(value: Any, info: ValidationInfo) -> Any:
     return int(text)
 
 
+def to_secret(text: str) -> Secret:
+    """What a variable holds, as a secret; `none` is an empty one. Raises ValueError if no header could carry it."""
+    text = text.strip()
+    if not all(" " <= letter <= "~" for letter in text):
+        raise ValueError("the variable holds characters that no HTTP header may have")
+    return Secret("" if text == "none" else text)
+
+
 def _expand_secret(value: Any, info: ValidationInfo) -> Secret:
     if isinstance(value, Secret):
         return value
@@ -144,10 +152,7 @@ def _expand_secret(value: Any, info: ValidationInfo) -> Secret:
         raise ValueError("expected ${NAME}: a variable of the environment")
     if value and value != "none" and "${" not in value:
         raise ValueError("secrets are read from the environment only; write ${NAME}")
-    text = str(_expand(value, info)).strip()
-    if not all(" " <= letter <= "~" for letter in text):
-        raise ValueError("the variable holds characters that no HTTP header may have")
-    return Secret("" if text == "none" else text)
+    return to_secret(str(_expand(value, info)))
 
 
 # `x-variable` tells the manual and editors where a variable may stand: `only` it, or it `too`.

@@ -11,6 +11,7 @@ from urllib.parse import urlsplit
 
 from proxy.core.decision import Origin, Quirks, Timeouts, Upstream
 from proxy.core.secret import Secret
+from proxy.fields import to_secret
 from proxy.providers import CLOUD, LOCAL, Provider, UpstreamConfig, basic
 
 OFFLINE = "offline"
@@ -27,8 +28,8 @@ _PATH = re.compile(r"(/[A-Za-z0-9._~!$&'()+,;=:@%-]+)*/?")
 _VIA = re.compile(r"([A-Za-z0-9._-]{1,253}|\[[0-9a-fA-F:.]{2,45}\]):([0-9]{1,5})")
 
 
-class BadAddress(ValueError):
-    """An address of an upstream cannot be used; the message says why, `key` in which of its fields."""
+class BadSetting(ValueError):
+    """A setting of an upstream cannot be used; the message says why, `key` which it is."""
 
     def __init__(self, message: str, key: str = "url") -> None:
         super().__init__(message)
@@ -64,26 +65,26 @@ def _is_host(host: str) -> bool:
 
 
 def parse_url(url: str, *, insecure: bool = False) -> tuple[Origin, str]:
-    """A base URL as origin and path (without a slash at its end). Raises BadAddress."""
+    """A base URL as origin and path (without a slash at its end). Raises BadSetting."""
     # Python's parser silently drops line breaks and tabs; nothing of that kind may reach it.
     if not url.isascii() or not url.isprintable() or " " in url:
-        raise BadAddress("a URL has no spaces, line breaks or letters beyond ASCII")
+        raise BadSetting("a URL has no spaces, line breaks or letters beyond ASCII")
     try:
         parts = urlsplit(url)
         port = parts.port
     except ValueError:
-        raise BadAddress("this is not a URL") from None
+        raise BadSetting("this is not a URL") from None
     host = parts.hostname or ""
     if parts.scheme not in ("http", "https") or not _is_host(host):
-        raise BadAddress("expected a URL such as https://api.example.com/v1")
+        raise BadSetting("expected a URL such as https://api.example.com/v1")
     if parts.username is not None or parts.password is not None:
-        raise BadAddress("credentials do not belong into a URL; use `keys` or `auth`")
+        raise BadSetting("credentials do not belong into a URL; use `keys` or `auth`")
     if parts.query or parts.fragment or "?" in url or "#" in url:
-        raise BadAddress("a base URL has no query and no fragment")
+        raise BadSetting("a base URL has no query and no fragment")
     if _PATH.fullmatch(parts.path) is None or port == 0:
-        raise BadAddress("expected a URL such as https://api.example.com/v1")
+        raise BadSetting("expected a URL such as https://api.example.com/v1")
     if parts.scheme == "http" and not insecure and not is_private(host):
-        raise BadAddress("http:// would send keys and prompts in the clear; use https://, or say `insecure: true`")
+        raise BadSetting("http:// would send keys and prompts in the clear; use https://, or say `insecure: true`")
     origin = Origin(parts.scheme, host, port or (443 if parts.scheme == "https" else 80))
     return origin, parts.path.rstrip("/")
 
@@ -106,12 +107,17 @@ def _authorise(secret: Secret) -> tuple[Secret, bool]:
 
 
 def _keys(config: UpstreamConfig, provider: Provider, environ: Mapping[str, str]) -> tuple[tuple[Secret, ...], bool]:
-    """The keys that are not empty, each once, and whether they are `user:password`."""
+    """The keys that are not empty, each once, and whether they are `user:password`. Raises BadSetting."""
     if config.auth is not None:
         secret, is_basic = _authorise(config.auth)
+        if is_basic and ":" not in secret.reveal():
+            raise BadSetting("expected the variable to hold `basic user:password`", "auth")
         return ((secret,) if secret else ()), is_basic
     if config.keys is None:
-        default = Secret(environ.get(provider.key_env or "", "").strip())
+        try:
+            default = to_secret(environ.get(provider.key_env or "", ""))
+        except ValueError as error:
+            raise BadSetting(f"{provider.key_env}: {error}", "keys") from None
         return ((default,) if default else ()), False
     return tuple(dict.fromkeys(key for key in config.keys if key)), False
 
@@ -155,13 +161,13 @@ def bind(
     environ: Mapping[str, str],
     written: Mapping[str, Any],
 ) -> Upstream:
-    """Make the upstream. `written` is its section as it stands in the file. Raises BadAddress."""
+    """Make the upstream. `written` is its section as it stands in the file. Raises BadSetting."""
     url = config.url or provider.base_url
     if url is None:
-        raise BadAddress(f"the provider `{provider.name}` has no address of its own; write `url`")
+        raise BadSetting(f"the provider `{provider.name}` has no address of its own; write `url`")
     origin, base = parse_url(url, insecure=config.insecure)
     if config.via is not None and not _VIA.fullmatch(config.via):
-        raise BadAddress("expected the host:port of an HTTP proxy", "via")
+        raise BadSetting("expected the host:port of an HTTP proxy", "via")
     keys, is_basic = _keys(config, provider, environ)
     paths = {dialect: path for dialect, path in provider.speaks.items() if dialect in dialects}
     return Upstream(

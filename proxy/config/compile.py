@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Any
 
-from proxy.config.bind import OFFLINE, BadAddress, bind, bind_offline, is_loopback, unusable
+from proxy.config.bind import OFFLINE, BadSetting, bind, bind_offline, is_loopback, unusable
 from proxy.config.document import Document
 from proxy.config.problems import Complaint, ConfigError, Problem, suggest
 from proxy.config.references import complaints
@@ -111,7 +111,7 @@ def _upstreams(
         written: Mapping[str, Any] = document.value["upstreams"][name]
         try:
             found[name] = bind(name, section, providers[section.provider], dialects, environ, written)
-        except BadAddress as error:
+        except BadSetting as error:
             wrong.append(((*path, error.key), str(error)))
     for provider in providers.values():
         if provider.offline:

@@ -8,6 +8,7 @@ import pytest
 from proxy.config.bind import is_loopback, is_private, parse_url
 from proxy.config.compile import exposure
 from proxy.config.load import loads
+from proxy.config.problems import ConfigError
 from proxy.core.decision import Origin, Upstream
 from proxy.core.request import Tenant
 from proxy.core.secret import Secret
@@ -57,6 +58,28 @@ def test_the_usual_variable_is_read_only_if_no_keys_are_written() -> None:
     assert [key.reveal() for key in upstream("provider: openai", **environ).keys] == ["usual"]
     assert [key.reveal() for key in upstream("provider: openai, keys: ['${OWN}']", **environ).keys] == ["own"]
     assert upstream("provider: openai, keys: ['${NONE:-}']", **environ).disabled == "it has no key; set NONE"
+
+
+@pytest.mark.parametrize(
+    ("section", "path"),
+    [
+        ("provider: openai", "keys"),
+        ("provider: openai, keys: ['${A}']", "keys[0]"),
+        ("provider: lmstudio, auth: '${A}'", "auth"),
+    ],
+)
+def test_a_key_that_no_header_can_carry_is_refused_and_not_shown(section: str, path: str) -> None:
+    """A line break in a variable would write headers of its own."""
+    evil = "sk-1\r\nx-evil: 1"
+    with pytest.raises(ConfigError) as caught:
+        upstream(section, A=evil, OPENAI_API_KEY=evil)
+    assert [problem.path for problem in caught.value.problems] == [f"upstreams.u.{path}"]
+    assert "sk-1" not in str(caught.value)
+
+
+def test_a_user_needs_a_password() -> None:
+    with pytest.raises(ConfigError, match="basic user:password"):
+        upstream("provider: lmstudio, auth: '${A}'", A="basic me")
 
 
 def test_keys_are_kept_in_order_and_once() -> None:

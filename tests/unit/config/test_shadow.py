@@ -70,6 +70,7 @@ def test_what_is_covered_is_taken(wide: MatchConfig, narrow: MatchConfig, facts:
         ({"header": {"x-a": "1", "x-b": "2"}}, {"header": {"x-a": "1"}}, False),
         ({"tokens": "> 100"}, {"tokens": "200..300"}, True),
         ({"tokens": "> 100"}, {"tokens": "<= 300"}, False),
+        ({"tokens": "100..200"}, {"tokens": "150..300"}, False),
         ({"stream": True}, {"stream": False}, False),
         ({"not": {"model": "a"}}, {"model": "b"}, False),
         ({"plan": ["a", "b"]}, {"plan": "b", "not": {"model": "a"}}, True),
