@@ -14,17 +14,15 @@ from proxy.config.references import complaints
 from proxy.config.schema import Config
 from proxy.config.sections import LoggingConfig, PlanConfig, ServerConfig, StorageConfig, TenantConfig
 from proxy.config.targets import Names
-from proxy.core.decision import Decision, Target, Upstream
+from proxy.core.decision import Target, Upstream
 from proxy.core.request import Tenant
 from proxy.providers import Provider
-from proxy.routing.facts import Facts
 from proxy.routing.families import Families
 from proxy.routing.families import load as load_families
 from proxy.routing.routes import BoundRoute, RouteConfig
 from proxy.routing.table import RouteTable
 from proxy.routing.tasks import Classifier
 from proxy.routing.tasks import load as load_tasks
-from proxy.routing.view import View
 from proxy.synth.rules import OfflineConfig
 
 PUBLIC = "public"
@@ -70,10 +68,6 @@ class Snapshot:
     table: RouteTable
     classifier: Classifier
     warnings: tuple[Problem, ...]
-
-    def decide(self, facts: Facts, view: View) -> Decision:
-        """Where one request goes. Raises ProxyError where it can go nowhere."""
-        return self.table.decide(facts, view)
 
 
 def exposure(server: ServerConfig, anonymous: Tenant | None, host: str | None = None) -> str | None:

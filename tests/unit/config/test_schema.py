@@ -49,7 +49,7 @@ def facts(text: str, model: str) -> tuple[list[str], str]:
     body = json.dumps({"model": model, "messages": [{"role": "user", "content": "hi"}]}).encode()
     peek = Peek(model)
     inbound = Inbound("1", "1", "openai_chat", "/v1/chat/completions", {}, body, peek, snapshot.anonymous, 0.0)
-    decision = snapshot.decide(Facts(inbound, read_contents, FakeClock().wall, snapshot.classifier), StillView())
+    decision = snapshot.table.decide(Facts(inbound, read_contents, FakeClock().wall, snapshot.classifier), StillView())
     return [str(target) for target in decision.candidates], decision.route
 
 
