@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections import ChainMap
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
@@ -15,7 +16,7 @@ from proxy.core.errors import ErrorKind
 from proxy.fields import Count, Section
 from proxy.routing.contents import MOST_TOKENS_PER_BYTE
 from proxy.routing.facts import Facts
-from proxy.routing.globs import Glob, Matches, compile_globs
+from proxy.routing.globs import Glob, Matches, compile_glob, compile_globs
 
 _REMEMBERED = 1024
 _LONGEST_NAME = 256
@@ -65,14 +66,15 @@ def load() -> Mapping[str, Any]:
 
 
 class Families:
-    """Looks up the family of a model: entries of the configuration first, then the shipped ones; first match wins."""
+    """Looks up what a model can take: each fact from the first entry that states it, the configuration's before the
+    shipped ones."""
 
     __slots__ = ("_find", "_table")
 
     def __init__(self, data: Mapping[str, Any], own: Mapping[str, FamilyConfig] | None = None) -> None:
-        shipped = [_entry(row["models"], row) for row in data["families"]]
-        added = [_entry([glob], config.model_dump()) for glob, config in (own or {}).items()]
-        self._table: Sequence[tuple[Matches, Family]] = (*added, *shipped)
+        added = [(compile_glob(glob), config.model_dump(exclude_none=True)) for glob, config in (own or {}).items()]
+        shipped = [(compile_globs(row["models"]), row) for row in data["families"]]
+        self._table: Sequence[tuple[Matches, Mapping[str, Any]]] = (*added, *shipped)
         self._find: Callable[[str, str], Family] = lru_cache(_REMEMBERED)(self._search)
 
     def of(self, upstream: str, model: str) -> Family:
@@ -81,12 +83,9 @@ class Families:
 
     def _search(self, upstream: str, model: str) -> Family:
         names = (f"{upstream}/{model}", model, model.rpartition("/")[2])
-        return next((family for fits, family in self._table if any(map(fits, names))), UNKNOWN)
-
-
-def _entry(globs: Sequence[str], row: Mapping[str, Any]) -> tuple[Matches, Family]:
-    lacks = frozenset(name for name in ("images", "tools", "json_schema") if row.get(name) is False)
-    return compile_globs(globs), Family(row.get("context"), lacks)
+        facts = ChainMap(*(dict(row) for fits, row in self._table if any(map(fits, names))))
+        lacks = frozenset(name for name in ("images", "tools", "json_schema") if facts.get(name) is False)
+        return Family(facts.get("context"), lacks)
 
 
 def refusal(family: Family, facts: Facts) -> Refusal | None:

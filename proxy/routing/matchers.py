@@ -45,11 +45,6 @@ class Range:
     high: int | None = None
     written: str = field(default="", compare=False)
 
-    def __contains__(self, number: object) -> bool:
-        if not isinstance(number, int):
-            return False
-        return (self.low is None or number >= self.low) and (self.high is None or number <= self.high)
-
     def __str__(self) -> str:
         return self.written
 

@@ -32,12 +32,17 @@ def test_every_row_names_its_source_and_can_be_reached() -> None:
 
 
 def test_the_configuration_comes_first() -> None:
-    own = {"cloud/gpt-6*": FamilyConfig(context=10, tools=False), "mine-*": FamilyConfig(images=False)}
+    """Fact by fact: what an entry leaves out is taken from the next."""
+    own = {
+        "other/*": FamilyConfig(json_schema=False),
+        "cloud/gpt-6*": FamilyConfig(context=10, tools=False),
+        "mine-*": FamilyConfig(images=False),
+    }
     families = Families(FAMILIES, own)
 
     assert Family(10, frozenset({"tools"})) == families.of("cloud", "gpt-6-sol")
-    assert Family(922_000) == families.of("other", "gpt-6-sol")
-    assert Family(None, frozenset({"images"})) == families.of("other", "mine-1")
+    assert Family(922_000, frozenset({"json_schema"})) == families.of("other", "gpt-6-sol")
+    assert Family(None, frozenset({"images"})) == families.of("cloud", "mine-1")
 
 
 def test_a_name_of_any_length_is_looked_up() -> None:
