@@ -57,6 +57,8 @@ def line_of(record: UsageRecord) -> dict[str, Any]:
         ],
         "tokens": {"prompt": usage.prompt, "completion": usage.completion, "source": usage.source},
     }
+    if record.facts:
+        line["facts"] = dict(record.facts)
     if record.offline is not None:
         line["offline"] = record.offline
     if record.losses:

@@ -85,7 +85,7 @@ def _value(value: Any, path: Path) -> Any:
 def _disabled(snapshot: Snapshot) -> Iterator[Remark]:
     for name, upstream in snapshot.upstreams.items():
         if upstream.disabled is not None:
-            is_meant = not snapshot.config.upstreams[name].enabled
+            is_meant = not snapshot.config.upstreams[name].enabled or not upstream.paths  # then nothing is to be done
             yield "hint" if is_meant else "warning", ("upstreams", name), f"disabled: {upstream.disabled}"
 
 

@@ -110,6 +110,10 @@ class Upstream:
     def url(self) -> str:
         return f"{self.origin.scheme}://{self.origin.authority}{self.base}"
 
+    def spoken(self, dialect: str) -> str:
+        """The dialect in which a request that came in `dialect` is put here: the same if possible."""
+        return dialect if dialect in self.paths else next(iter(self.paths))
+
 
 @dataclass(frozen=True, slots=True)
 class Target:

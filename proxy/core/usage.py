@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Literal
 
@@ -32,7 +33,8 @@ class UsageRecord:
     """Everything that is kept of one request; written once, when it has ended, whatever way it ended.
 
     `ended` is a finish reason (`stop`, `length`, `tool_calls`, …) or the name of an error kind in lower case.
-    Times are seconds; `first_token` is None when no semantic delta was seen.
+    Times are seconds; `first_token` is None when no semantic delta was seen. `facts` is what routing knew of the request
+    (`plan`, and `tokens`, `has`, `task`, `complexity` where a rule had asked), in JSON's terms.
     """
 
     id: str
@@ -54,3 +56,4 @@ class UsageRecord:
     first_token: float | None
     offline: str | None = None
     losses: tuple[str, ...] = ()
+    facts: Mapping[str, object] = field(default_factory=dict)

@@ -117,7 +117,7 @@ class Attempts:
 
     async def _exchange(self, delivery: Delivery, target: Target, key: Secret) -> None:
         inbound, upstream = delivery.inbound, target.upstream
-        spoken = inbound.dialect if inbound.dialect in upstream.paths else next(iter(upstream.paths))
+        spoken = upstream.spoken(inbound.dialect)
         crossing = cross(
             delivery.dialect,
             self._dialects[spoken],
@@ -221,7 +221,6 @@ class Attempts:
             finally:
                 waiting.cancel()
                 expiry.cancel()
-                response.close()
                 self._account(journey, delivery.inbound, passage)
 
     async def _begin(self, delivery: Delivery, target: Target, crossing: Crossing) -> None:

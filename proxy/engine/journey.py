@@ -8,6 +8,7 @@ from proxy.core.decision import Attempt, Decision, Mode, Target
 from proxy.core.errors import ErrorKind, UpstreamFailure
 from proxy.core.request import Inbound
 from proxy.core.usage import Usage, UsageRecord
+from proxy.routing.facts import Facts
 
 _NOTHING = Usage()
 
@@ -22,6 +23,7 @@ class Journey:
         "decision",
         "ended",
         "endpoint",
+        "facts",
         "failures",
         "first_token",
         "id",
@@ -44,6 +46,7 @@ class Journey:
         self.started = started
         self.at = at
         self.inbound: Inbound | None = None
+        self.facts: Facts | None = None
         self.decision: Decision | None = None
         self.attempts: list[Attempt] = []
         self.failures: list[tuple[str, UpstreamFailure]] = []
@@ -104,4 +107,5 @@ class Journey:
             first_token=self.first_token,
             offline=self.offline,
             losses=self.losses,
+            facts=self.facts.known() if self.facts else {},
         )

@@ -38,9 +38,9 @@ class Engine:
         """Answer one request. Returns when the answer is out, whole or broken off; raises ProxyError otherwise."""
         journey.inbound = inbound
         snapshot = self.live.snapshot
-        decision = snapshot.table.decide(
-            Facts(inbound, read_contents, self._clock.wall, snapshot.classifier), self.live
-        )
+        facts = Facts(inbound, read_contents, self._clock.wall, snapshot.classifier)
+        journey.facts = facts
+        decision = snapshot.table.decide(facts, self.live)
         journey.decision = decision
         dialect = self._dialects[inbound.dialect]
         deadline = journey.started + decision.deadline

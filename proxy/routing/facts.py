@@ -133,6 +133,18 @@ class Facts:
             or self.inbound.id
         )
 
+    def known(self) -> dict[str, object]:
+        """The facts that a record keeps: the plan, and of the dear ones those that somebody has asked for."""
+        known: dict[str, object] = {} if self.plan is None else {"plan": self.plan}
+        if self._contents is not None:
+            known["tokens"] = self._contents.tokens
+            known["has"] = sorted(self._contents.features)
+        if (said := self._verdict or self._stated) is not None:
+            known["task"] = said.task
+        if self._verdict is not None:
+            known["complexity"] = self._verdict.complexity
+        return known
+
     def _words(self) -> Words:
         contents = self.contents
         return Words(contents.system, contents.last_user, contents.turns, contents.chars)

@@ -12,7 +12,10 @@ from proxy.routing.facts import Facts
 from proxy.routing.routes import Order
 from proxy.routing.view import View
 
-_USUAL_ANSWER = 500  # tokens of an answer whose caller set no limit
+USUAL_ANSWER = 500
+"""Tokens of an answer whose caller set no limit."""
+
+_PRICED_TOKENS = 1_000_000  # what a price is for
 
 
 class Price(Protocol):
@@ -31,6 +34,14 @@ Prices = Mapping[str, Price]
 Rank = Callable[[Sequence[Target], Facts, View, Prices], Sequence[Target]]
 
 
+def cost(target: Target, prompt: int, answer: int, prices: Prices) -> float | None:
+    """What so many tokens cost at a target: nothing on one's own machines, None where no price is known."""
+    if target.upstream.local:
+        return 0.0
+    price = prices.get(str(target)) or prices.get(target.model)
+    return None if price is None else (float(price.input) * prompt + float(price.output) * answer) / _PRICED_TOKENS
+
+
 def listed(targets: Sequence[Target], _facts: Facts, _view: View, _prices: Prices) -> Sequence[Target]:
     """As the file has them."""
     return targets
@@ -38,15 +49,13 @@ def listed(targets: Sequence[Target], _facts: Facts, _view: View, _prices: Price
 
 def cheapest(targets: Sequence[Target], facts: Facts, _view: View, prices: Prices) -> Sequence[Target]:
     """By the expected cost of this request; one's own machines cost nothing, unknown prices come last."""
-    answer = facts.inbound.peek.max_tokens or _USUAL_ANSWER
+    answer = facts.inbound.peek.max_tokens or USUAL_ANSWER
 
-    def cost(target: Target) -> float:
-        if target.upstream.local:
-            return 0.0
-        price = prices.get(str(target)) or prices.get(target.model)
-        return math.inf if price is None else float(price.input) * facts.tokens + float(price.output) * answer
+    def expected(target: Target) -> float:
+        found = cost(target, facts.tokens, answer, prices)
+        return math.inf if found is None else found
 
-    return sorted(targets, key=cost)
+    return sorted(targets, key=expected)
 
 
 def fastest(targets: Sequence[Target], _facts: Facts, view: View, _prices: Prices) -> Sequence[Target]:

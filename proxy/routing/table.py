@@ -74,7 +74,7 @@ class RouteTable:
     maps a plan to the patterns of the names it may ask for.
     """
 
-    __slots__ = ("_by_name", "_families", "_index", "_offline", "_prices", "names", "rules")
+    __slots__ = ("_by_name", "_families", "_index", "_offline", "names", "prices", "rules")
 
     def __init__(
         self,
@@ -95,7 +95,7 @@ class RouteTable:
         self._index = Index([(rule.config.match, rule.conditions) for rule in self.rules])
         self._families = families
         self._offline = tuple(offline)
-        self._prices = prices or {}
+        self.prices = prices or {}
 
     def decide(self, facts: Facts, view: View, trace: Trace | None = None) -> Decision:
         """The ordered targets for a request.
@@ -107,7 +107,7 @@ class RouteTable:
         named = self._named(rule, facts, view)
         kept = self.names.kept(facts.model) if named is None else named.kept
         refuses = facts.inbound.refuses_offline or (rule is not None and rule.config.offline == "never")
-        slate = Slate(facts, view, self._families, self._prices, kept, refuses)
+        slate = Slate(facts, view, self._families, self.prices, kept, refuses)
         if trace is not None:
             trace.skipped = slate.skipped
         if named is not None and (rule is None or rule.takes_all):
