@@ -50,13 +50,17 @@ WAITING = {
 }
 
 
-@pytest.mark.parametrize("abort", [False, True], ids=["FIN", "RST"])
+WAYS = {"FIN": ("", False), "RST": ("", True), "FIN, the ASGI way": ("?way=asgi", False)}
+"""How the client leaves, and by which way its request came: with a query it does not take the shorter one."""
+
+
+@pytest.mark.parametrize(("query", "abort"), WAYS.values(), ids=WAYS)
 @pytest.mark.parametrize(("path", "body", "held"), WAITING.values(), ids=WAITING)
-async def test_leaving_while_waiting(proxy, one, path, body, held, abort):
+async def test_leaving_while_waiting(proxy, one, path, body, held, query, abort):
     gate = one.gate()
     [(place, step)] = held.items()
     one.script(Script(**{place: {1: gate} if isinstance(step, dict) else gate}))
-    _, writer = await post(proxy, path, body)
+    _, writer = await post(proxy, path + query, body)
     await gate.reached()
     if abort:
         writer.transport.abort()
@@ -65,7 +69,10 @@ async def test_leaving_while_waiting(proxy, one, path, body, held, abort):
     await released(proxy, one)
 
 
-@pytest.mark.parametrize(("path", "body"), [("/v1/chat/completions", CHAT), ("/v1/completions", LEGACY)])
+@pytest.mark.parametrize(
+    ("path", "body"),
+    [("/v1/chat/completions", CHAT), ("/v1/completions", LEGACY), ("/v1/chat/completions?way=asgi", CHAT)],
+)
 async def test_leaving_in_mid_stream(proxy, one, path, body):
     gate = one.gate()
     one.script(Script(pauses={3: gate}))

@@ -156,6 +156,17 @@ async def test_answers_carry_receipt_ids_and_security_headers(proxy):
         assert headers["server-timing"].startswith("total;dur=")
 
 
+@pytest.mark.parametrize("stream", [False, True], ids=["whole", "stream"])
+async def test_both_ways_in_give_the_same(proxy, one, stream):
+    """A request with a query takes the ASGI way instead of the shorter one; nobody can tell by the answer."""
+    body = CHAT | {"stream": stream}
+    short = await proxy.post("/v1/chat/completions", body)
+    asgi = await proxy.post("/v1/chat/completions?way=asgi", body)
+    assert short.body == asgi.body
+    assert set(short.headers) == set(asgi.headers)
+    assert one.seen[0].body == one.seen[1].body
+
+
 EVERYWHERE = ["/", "/livez", "/readyz", "/health", "/v1/models", "/v1/models/absent", "/absent", "/admin/status"]
 
 

@@ -8,6 +8,10 @@ from dataclasses import dataclass, field, fields
 from typing import Any, Literal
 
 
+PATIENCE = 60.0
+"""Seconds after which a test that waits for something gives up; no expectation, only an end to hanging."""
+
+
 class Gate:
     """A place where a script waits until the test lets it go on; it also tells that the script has come there."""
 
@@ -21,7 +25,8 @@ class Gate:
 
     async def reached(self) -> None:
         """Wait until a script stands before the gate (or has passed it)."""
-        await self._reached.wait()
+        async with asyncio.timeout(PATIENCE):
+            await self._reached.wait()
 
     async def passage(self) -> None:
         """The script's side: announce the arrival, then wait for `open`."""

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from tests.upstream.request import Request
+from tests.upstream.script import PATIENCE
 
 
 @dataclass(eq=False)
@@ -50,28 +52,26 @@ class Seen:
 
     async def closed(self) -> None:
         """Wait until the connection has ended; `left` then tells whether the peer went away early."""
-        while self.gone is None:
-            await self._change()
+        await self._until(lambda: self.gone is not None)
 
     async def sent_frames(self, count: int) -> None:
         """Wait until `count` frames of the answer have been written."""
-        while self.frames < count:
-            await self._change()
+        await self._until(lambda: self.frames >= count)
 
     async def stuck(self) -> None:
         """Wait until the peer's slow reading has held up the answer."""
-        while not self.stalled:
-            await self._change()
+        await self._until(lambda: self.stalled)
 
     async def finished(self) -> None:
         """Wait until the script has run to its end."""
-        while self.answered is None:
-            await self._change()
+        await self._until(lambda: self.answered is not None)
 
     def mark(self) -> None:
         """Wake those who wait; called after every change."""
         self._changed.set()
         self._changed = asyncio.Event()
 
-    async def _change(self) -> None:
-        await self._changed.wait()
+    async def _until(self, holds: Callable[[], bool]) -> None:
+        async with asyncio.timeout(PATIENCE):
+            while not holds():
+                await self._changed.wait()

@@ -20,7 +20,7 @@ from tests.upstream.control import is_control, obey
 from tests.upstream.dialects import Dialect, discover
 from tests.upstream.play import play
 from tests.upstream.request import MalformedRequest, Request, RequestReader
-from tests.upstream.script import Gate, Script
+from tests.upstream.script import PATIENCE, Gate, Script
 from tests.upstream.seen import Seen
 
 _LINGER_NOT = struct.pack("ii", 1, 0)
@@ -125,8 +125,9 @@ class FakeUpstream:
 
     async def arrived(self, count: int = 1) -> Seen:
         """Wait until `count` prompts have come in; the last of them."""
-        while len(self.seen) < count:
-            await self._arrival.wait()
+        async with asyncio.timeout(PATIENCE):
+            while len(self.seen) < count:
+                await self._arrival.wait()
         return self.seen[count - 1]
 
     def choose(self, request: Request) -> Script:
