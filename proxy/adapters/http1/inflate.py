@@ -25,11 +25,10 @@ CODINGS: Final = {"gzip": _GZIP, "x-gzip": _GZIP, "deflate": _ZLIB}
 class Inflate:
     """Decodes one body in the coding named (a key of `CODINGS`)."""
 
-    __slots__ = ("_is_gzip", "_made", "_stream", "_taken", "_wbits")
+    __slots__ = ("_made", "_stream", "_taken", "_wbits")
 
     def __init__(self, coding: str) -> None:
         self._wbits = CODINGS[coding]
-        self._is_gzip = self._wbits == _GZIP
         self._stream: zlib._Decompress | None = None
         self._taken = 0
         self._made = 0
@@ -40,16 +39,17 @@ class Inflate:
         self._taken += len(data)
         allowed = min(LIMIT, max(_UNJUDGED, RATIO * self._taken))
         while data:
-            stream = self._stream or self._open(data)
+            if self._stream is None or self._stream.eof:
+                self._stream = self._open(data)
             try:
-                piece = stream.decompress(data, allowed + 1 - self._made)
+                piece = self._stream.decompress(data, allowed + 1 - self._made)
             except zlib.error:
                 raise Malformed("the compressed body is damaged") from None
             self._made += len(piece)
             if self._made > allowed:
                 raise Malformed("the compressed body is too large")
             pieces.append(piece)
-            data = stream.unused_data
+            data = self._stream.unused_data
         return b"".join(pieces)
 
     def end(self) -> None:
@@ -58,8 +58,9 @@ class Inflate:
             raise Malformed("the compressed body is cut short")
 
     def _open(self, data: bytes) -> zlib._Decompress:
+        if self._stream is not None and self._wbits != _GZIP:  # RFC 1952, 2.2: only gzip has members
+            raise Malformed("bytes after the compressed body")
         # RFC 9110, 8.4.1.2: "deflate" is the zlib format, but some senders leave its header off.
         if self._wbits == _ZLIB and data[0] & 0x0F != zlib.DEFLATED:
             self._wbits = _RAW
-        self._stream = zlib.decompressobj(self._wbits)
-        return self._stream
+        return zlib.decompressobj(self._wbits)

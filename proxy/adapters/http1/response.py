@@ -347,7 +347,8 @@ class Response:
             self._fail(ErrorKind.FAULT, f"bad framing: {error}")  # llhttp's own words, never the peer's
 
     def _lose(self, detail: str) -> None:
-        self._lost = self._failure is None
+        if self._failure is None:
+            self._lost = True
         self._fail(ErrorKind.FAULT, detail)
 
     def _fail(self, kind: ErrorKind, detail: str, *, even_if_complete: bool = False) -> None:
