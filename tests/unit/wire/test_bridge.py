@@ -10,6 +10,7 @@ import pytest
 
 from proxy.core.chat import Chat, Message, TextPart
 from proxy.core.errors import ErrorKind, UpstreamFailure
+from proxy.core.events import Event, Extra, Finish, Start
 from proxy.core.usage import Usage
 from proxy.wire.bridge import Translation, add_usage, translate_bodies
 from proxy.wire.dialects.openai_chat import DIALECT as CHAT
@@ -140,13 +141,34 @@ def test_whole_answers_to_several_prompts() -> None:
             "usage": {"prompt_tokens": 3, "completion_tokens": 2},
         }
     ).encode()
-    answer = translate_bodies(COMPLETIONS, CHAT, chats, [body, b"\n\n" + body], 9)
+    answer = translate_bodies(COMPLETIONS, CHAT, chats, [body, b"\n\n" + body.replace(b'"c"', b'"d"')], 9)
     told_body = json.loads(answer.body)
-    assert (told_body["object"], told_body["created"]) == ("text_completion", 9)
+    assert (told_body["id"], told_body["object"], told_body["created"]) == ("c", "text_completion", 9)
     assert [(one["index"], one["text"]) for one in told_body["choices"]] == [(0, "Ax"), (1, "Bx")]
     assert (answer.usage, answer.written, answer.model) == (Usage(6, 4, source="vendor"), 2, "u")
     with pytest.raises(UpstreamFailure):
         translate_bodies(COMPLETIONS, CHAT, chats, [body, b'{"choices":[]}'], 9)
+
+
+class Scripted:
+    """A decoder that says what it is told to, whatever comes in."""
+
+    ended = True
+
+    def __init__(self, *events: Event) -> None:
+        self.events = list(events)
+
+    def feed(self, data: bytes) -> list[Event]:
+        return self.events
+
+    def close(self) -> list[Event]:
+        return []
+
+
+def test_a_trailing_event_does_not_open_a_finished_choice() -> None:
+    passage = Translation(Scripted(Start("i", "m"), Finish("stop"), Extra("annotations", [1])), CHAT.encoder(ASKED, 9))
+    assert passage.feed(b"x").endswith(DONE)
+    assert passage.failure is None
 
 
 def test_unknown_usage_counts_nothing() -> None:

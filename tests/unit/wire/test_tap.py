@@ -143,6 +143,10 @@ def test_usage_beside_a_choice_stays_and_the_last_one_holds() -> None:
             b'{"choices":[{"delta":{"content":",\\"usage\\":null"}}],"usage":null}',
             b'{"choices":[{"delta":{"content":",\\"usage\\":null"}}]}',
         ),
+        (
+            b'{"choices":[],"x":{"a":1,"usage":null},"usage":null}',
+            b'{"choices":[],"x":{"a":1,"usage":null}}',
+        ),
         # Not on the top level: none of our business.
         (b'{"choices":[],"x":{"usage":null}}', b'{"choices":[],"x":{"usage":null}}'),
     ],
