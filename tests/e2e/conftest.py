@@ -18,7 +18,7 @@ from proxy import bootstrap
 from proxy.config.load import loads
 from proxy.web.http1 import HotProtocol
 from tests.e2e.harness import ENVIRONMENT, Child, Proxy, document, upstream, write
-from tests.upstream import FakeUpstream
+from tests.upstream import PATIENCE, FakeUpstream
 
 Serve = Callable[[Mapping[str, Any]], Awaitable[Proxy]]
 
@@ -52,7 +52,8 @@ async def running(config: Mapping[str, Any]) -> AsyncIterator[Proxy]:
     await server.startup([listener])
     assert server.started
     try:
-        async with aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=0)) as session:
+        patience = aiohttp.ClientTimeout(PATIENCE)
+        async with aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=0), timeout=patience) as session:
             proxy = Proxy(f"http://127.0.0.1:{listener.getsockname()[1]}", session)
             await proxy.get("/v1/models")  # the upstreams have been asked for their lists when the test begins
             yield proxy

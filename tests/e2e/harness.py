@@ -15,12 +15,13 @@ from typing import Any
 import aiohttp
 import openai
 
-from tests.upstream import FakeUpstream
+from tests.upstream import PATIENCE, FakeUpstream
 
 CANARY = "sk-canary-5c1d7e0f9b"
 """The key that upstreams are called with; it may be seen by them and by nobody else."""
 ADMIN = "admin-canary-83b2a6"
 ENVIRONMENT = {"E2E_KEY": CANARY, "E2E_ADMIN_KEY": ADMIN}
+_SDK = {"api_key": "client-key", "max_retries": 0, "timeout": PATIENCE}
 CHAT = {"model": "m", "messages": [{"role": "user", "content": "hi"}]}
 
 
@@ -70,10 +71,14 @@ class Proxy:
         return int(self.url.rpartition(":")[2])
 
     def sdk(self, **options: Any) -> openai.AsyncOpenAI:
-        return openai.AsyncOpenAI(base_url=f"{self.url}/v1", **({"api_key": "client-key", "max_retries": 0} | options))
+        return openai.AsyncOpenAI(
+            base_url=f"{self.url}/v1", **({"api_key": "client-key", "max_retries": 0, "timeout": PATIENCE} | options)
+        )
 
     def sync_sdk(self, **options: Any) -> openai.OpenAI:
-        return openai.OpenAI(base_url=f"{self.url}/v1", **({"api_key": "client-key", "max_retries": 0} | options))
+        return openai.OpenAI(
+            base_url=f"{self.url}/v1", **({"api_key": "client-key", "max_retries": 0, "timeout": PATIENCE} | options)
+        )
 
     async def post(self, path: str, body: Any, headers: Mapping[str, str] | None = None) -> Answer:
         """`body` goes as JSON unless it is bytes."""

@@ -13,6 +13,7 @@ from tests.e2e.harness import CHAT, document, upstream
 
 CHAT_PATH = "/v1/chat/completions"
 LEGACY_PATH = "/v1/completions"
+HEAD = b"POST /v1/chat/completions HTTP/1.1\r\nhost: localhost\r\n"
 
 
 def chat(**fields) -> bytes:
@@ -117,6 +118,20 @@ async def test_a_body_that_is_much_too_large(serve, one):
         assert (await answer.json())["error"]["code"] == "request_too_large"
 
 
+async def test_a_client_that_goes_on_sending_is_not_cut_off_at_once(serve, one):
+    """To close on bytes that nobody reads is to reset, and a reset may take the answer with it."""
+    proxy = await serve(document({"one": upstream(one)}, server={"max_body": "10KiB"}))
+    reader, writer = await asyncio.open_connection("127.0.0.1", proxy.port)
+    writer.write(HEAD + b"content-length: 5000000\r\n\r\n")
+    assert b"request_too_large" in await reader.read()
+    for _ in range(5):
+        writer.write(b"x" * 10_000)
+        await writer.drain()
+        await proxy.get("/livez")  # time for a reset to come back
+    assert not writer.transport.is_closing()
+    writer.close()
+
+
 async def test_a_body_that_grows_too_large_without_saying_so(serve, one):
     proxy = await serve(document({"one": upstream(one)}, server={"max_body": "10KiB"}))
 
@@ -195,7 +210,6 @@ async def raw(proxy, *pieces: bytes) -> bytes:
     return got
 
 
-HEAD = b"POST /v1/chat/completions HTTP/1.1\r\nhost: localhost\r\n"
 SLOW = {
     "no body": (HEAD + b"content-length: 50\r\n\r\n",),
     "half a body": (HEAD + b"content-length: 50\r\n\r\n{", b'"model"'),

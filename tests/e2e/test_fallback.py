@@ -117,6 +117,30 @@ async def test_faults_before_the_first_word_of_a_stream_move_on(pair, one, fault
     await answers_from_two(pair, one, stream=True)
 
 
+COMMENTS = Script(chunks=(b": ping\n\n",) * 100_000, between=0.02)
+TIMERS = {
+    "first byte": ("first_byte", Script(before_head="never"), True, "first_byte_timeout"),
+    "first token, silence": ("first_token", Script(pauses={1: "never"}), True, "first_token_timeout"),
+    "first token, comments": ("first_token", COMMENTS, True, "first_token_timeout"),
+    "idle": ("idle", Script(pauses={1: "never"}), True, "idle_timeout"),
+    "idle in a whole answer": ("idle", Script(cut_after=30, ending="hang"), False, "idle_timeout"),
+    "attempt": ("attempt", COMMENTS, True, "idle_timeout"),
+    "attempt for a whole answer": ("attempt", Script(before_head="never"), False, "first_byte_timeout"),
+}
+
+
+@pytest.mark.parametrize(("timer", "fault", "stream", "kind"), TIMERS.values(), ids=TIMERS)
+async def test_each_timer_works_alone(serve, one, timer, fault, stream, kind):
+    """All other timers keep their long defaults."""
+    proxy = await serve(document({"one": upstream(one, timeouts={timer: "250ms"})}, offline={"levels": []}))
+    one.script(fault, times=None)
+    answer = await proxy.chat(stream=stream)
+    assert (answer.status, answer.error["code"]) == (504, "upstream_timeout")
+    assert f"one/m: {kind}" in answer.error["message"]
+    await one.seen[0].closed()
+    assert one.seen[0].left
+
+
 @pytest.mark.parametrize("stream", MODES.values(), ids=MODES)
 async def test_a_refused_connection_moves_on(serve, one, stream):
     with socket.socket() as closed:

@@ -58,8 +58,9 @@ async def play(script: Script, dialect: Dialect, link: Link, seen: Seen) -> None
     await pause(script.before_end)
     if framing == "chunked" and script.ending == "clean":
         await _write(b"0\r\n\r\n", script, link)
-    seen.answered = time.monotonic()
-    seen.mark()
+    if script.ending != "hang":
+        seen.answered = time.monotonic()
+        seen.mark()
     await _end(script, link, complete=framing == "chunked" or (framing == "length" and not cut))
 
 

@@ -7,7 +7,6 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields
 from typing import Any, Literal
 
-
 PATIENCE = 60.0
 """Seconds after which a test that waits for something gives up; no expectation, only an end to hanging."""
 
