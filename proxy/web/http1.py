@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
@@ -199,13 +199,13 @@ class Exchange:
 class HotProtocol(HttpToolsProtocol):
     """uvicorn's protocol, with a shorter way for hot requests."""
 
+    # Two more attributes would be too many for a dictionary that instances share keys of: 1.2 KiB per connection.
+    __slots__ = ("_endpoints", "_exchange")
     cycle: Any
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        self._endpoints: dict[bytes, Endpoint] = {
-            path.encode(): endpoint for path, endpoint in getattr(self.app, "hot", {}).items()
-        }
+        self._endpoints: Mapping[str, Endpoint] = getattr(self.app, "hot", {})
         self._exchange: Exchange | None = None
 
     def data_received(self, data: bytes) -> None:
@@ -220,12 +220,13 @@ class HotProtocol(HttpToolsProtocol):
         self.headers = []
 
     def on_headers_complete(self) -> None:
-        endpoint = self._endpoints.get(self.url)
+        path = self.url.decode("latin-1")
+        endpoint = self._endpoints.get(path)
         is_free = self.cycle is None or self.cycle.response_complete
         if endpoint is None or not is_free or self.parser.get_method() != b"POST":
             self._take_the_asgi_way()
             return
-        exchange = Exchange(self, endpoint, self.url.decode(), self.headers)
+        exchange = Exchange(self, endpoint, path, self.headers)
         exchange.keep_alive = self.parser.get_http_version() != "1.0" and self.parser.should_keep_alive()
         self._exchange = self.cycle = exchange
         try:
