@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from benchmarks import proxy, report
-from benchmarks.machine import allow_many_files, choose_cores, processor
+from benchmarks.machine import allow_many_files, choose_cores, processor, share_a_core
 from benchmarks.rivals import RIVALS, Rival
 
 DOCUMENT = Path(__file__).parent.parent / "docs" / "performance.md"
@@ -63,6 +63,8 @@ def conditions(rivals: list[Rival], rounds: int, amount: proxy.Amount) -> str:
         if cores.proxy != cores.tools
         else "one core for everything, so requests/s and latencies say little"
     )
+    if share_a_core(cores):
+        apart += "; both are threads of one physical core, which makes every number higher"
     seconds = amount.milliseconds / 1000
     pace = f"{proxy.INTERVAL / 1000:g} ms apart"
     lines = [
@@ -96,8 +98,8 @@ def main_comparison(arguments: argparse.Namespace) -> None:
         report.ratio_table(results.values),
         report.verdict_table(results.values),
     ]
-    if any(rival.name == "failsoft" for rival in rivals):
-        sections.append(f"All imports of `failsoft serve` (`python -X importtime`): {proxy.import_seconds():.2f} s.")
+    if (seconds := proxy.import_seconds()) is not None:
+        sections.append(f"All imports of `failsoft serve` (`python -X importtime`): {seconds:.2f} s.")
     noticed = [*(f"not measured: {why}" for why in absent), *sorted(set(results.faults))]
     if noticed:
         sections.append("Noticed:\n\n" + "\n".join(f"- {line}" for line in noticed))

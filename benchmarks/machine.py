@@ -34,6 +34,15 @@ def choose_cores() -> Cores:
     return Cores(proxy=usable[0], tools=usable[-1])
 
 
+def share_a_core(cores: Cores) -> bool:
+    """Whether the two are threads of one physical core, so that work on one slows the other."""
+    siblings = Path(f"/sys/devices/system/cpu/cpu{cores.proxy}/topology/thread_siblings_list")
+    if not siblings.exists() or cores.proxy == cores.tools:
+        return cores.proxy == cores.tools
+    spans = [span.split("-") for span in siblings.read_text().strip().split(",")]
+    return any(int(span[0]) <= cores.tools <= int(span[-1]) for span in spans)
+
+
 def allow_many_files() -> int:
     """Raise the limit of open files, which children inherit, as far as it goes; returns the limit."""
     _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
@@ -107,7 +116,7 @@ class Process:
 
     def tail(self) -> str:
         """The end of what it has printed."""
-        return self.log.read_text(errors="replace")[-2000:]
+        return self.log.read_text(errors="replace").strip()[-300:]
 
 
 def _cpu_clock(pid: int) -> int:
