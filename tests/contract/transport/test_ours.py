@@ -112,6 +112,30 @@ async def test_write_timer(ours: Make) -> None:
             await ask(ours(), request)
 
 
+async def test_write_timer_asks_for_progress_only(ours: Make) -> None:
+    """However slowly the peer takes the request, something must go in each span of the timer, and no more."""
+    transport = ours()
+    taken = asyncio.Event()
+
+    async def slow(peer: Peer) -> None:
+        await peer.head()
+        await peer.reader.readexactly(16_000_000)
+        taken.set()
+        await asyncio.get_running_loop().create_future()
+
+    async with serving(slow) as server:
+        request = wire(server.origin(), method="POST", body=bytes(48_000_000))
+        task = asyncio.create_task(outcome(transport, request))
+        await taken.wait()
+        (connection,) = transport._places[server.origin()].pool._connections
+        exchange = connection._exchange
+        assert exchange is not None
+        exchange.overdue()
+        assert connection.is_open
+        exchange.overdue()
+        assert await task is ErrorKind.FAULT
+
+
 def full_listener() -> tuple[socket.socket, list[socket.socket]]:
     """A listener whose queue is full: Linux drops further SYNs, as a black hole does."""
     listener = socket.create_server(("127.0.0.1", 0), backlog=0)
@@ -233,14 +257,41 @@ async def test_unused_connections_are_closed(ours: Make) -> None:
 async def test_what_comes_unasked_closes_a_kept_connection(ours: Make) -> None:
     """Between two requests there is nothing to say: a late 408 must not answer the next one."""
     transport = ours()
+    idle = asyncio.Event()
 
     async def talker(peer: Peer) -> None:
         await peer.answer(OK)
+        await idle.wait()
         await peer.send(b"HTTP/1.1 408 Late\r\ncontent-length: 0\r\n\r\n")
         await peer.gone()
 
     async with serving(each(talker, always(OK))) as server:
         assert await ask(transport, wire(server.origin())) == Got(200, b"ok")
+        idle.set()
+        await server.until(lambda: server.over == [0])
+        assert await ask(transport, wire(server.origin())) == Got(200, b"ok")
+
+
+async def test_leftovers_that_come_later_spoil_the_connection(ours: Make) -> None:
+    """Also what arrives between the end of an answer and its `close` belongs to nobody."""
+    transport = ours()
+    more = asyncio.Event()
+
+    async def liar(peer: Peer) -> None:
+        await peer.answer(OK)
+        await more.wait()
+        await peer.send(OK)
+        await peer.gone()
+
+    async with serving(each(liar, always(OK))) as server:
+        response = await transport.send(wire(server.origin()))
+        assert await read_all(response) == b"ok"
+        more.set()
+        for _ in range(1000):
+            await asyncio.sleep(0)
+            if not response._may_reuse:
+                break
+        response.close()
         await server.until(lambda: server.over == [0])
         assert await ask(transport, wire(server.origin())) == Got(200, b"ok")
 
