@@ -6,7 +6,14 @@ from proxy.routing.view import StillView
 from tests.unit.routing.given import UPSTREAMS, WELL, places, target
 
 MODELS = {"auto": (), "fast": (target("local/small"), target("cloud/mini"))}
-MENTIONED = [target("cloud/mini"), target("cloud/both"), target("other/both"), target("broken/lost"), target("local/*")]
+MENTIONED = [
+    target("cloud/mini"),
+    target("cloud/both"),
+    target("other/both"),
+    target("broken/lost"),
+    target("broken/mini"),
+    target("local/*"),
+]
 NAMES = Names(MODELS, UPSTREAMS, MENTIONED, {"free": ["fast", "cloud/m*"], "none": ["nothing"]})
 
 
