@@ -1,5 +1,6 @@
 """DeepSeek: chat in OpenAI's protocol; blank lines and comments while a request waits are not yet an answer."""
 
+from proxy.core.decision import Quirks
 from proxy.providers import Provider, bearer
 from proxy.wire.openai_errors import classify
 
@@ -10,5 +11,7 @@ PROVIDER = Provider(
     speaks={"openai_chat": "/chat/completions"},
     auth=bearer,
     classify=classify,
+    # The newer name is ignored in silence, so that an answer would have no limit (measured by others, 2026-08).
+    quirks=Quirks(rename={"max_completion_tokens": "max_tokens"}),
     key_env="DEEPSEEK_API_KEY",
 )
