@@ -9,6 +9,8 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
+from proxy.cli.file import add_file, find_file
+
 if TYPE_CHECKING:
     from proxy.config.compile import Snapshot
 
@@ -19,22 +21,11 @@ _BACKLOG = 2048
 def add_to(commands: Any) -> None:
     """Register the command."""
     parser = commands.add_parser("serve", help="serve a routes.yaml")
-    parser.add_argument("file", nargs="?", type=Path, help="default: routes.yaml here, else the packaged one")
+    add_file(parser)
     parser.add_argument("--host", help="address to listen on, instead of the file's")
     parser.add_argument("--port", type=int, help="port to listen on, instead of the file's")
     parser.add_argument("--workers", type=int, default=1, help="processes that share the port")
     parser.set_defaults(run=run)
-
-
-def find_file(given: Path | None) -> Path:
-    """The file that was named, else `routes.yaml` in the working folder, else the one that came with the package."""
-    if given is not None:
-        return given
-    here = Path("routes.yaml")
-    if here.exists():
-        return here
-    packaged = Path(__file__).parent.parent / "routes.yaml"
-    return packaged if packaged.exists() else Path(__file__).parent.parent.parent / "routes.yaml"
 
 
 def run(arguments: argparse.Namespace) -> int:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from types import MappingProxyType
 from typing import Any
 
@@ -218,3 +218,35 @@ def compile_config(
         classifier=Classifier(load_tasks(), config.tasks.extra_words()),
         warnings=_warnings(document, upstreams),
     )
+
+
+def with_every_key(snapshot: Snapshot) -> Snapshot:
+    """The same with the upstreams in service that only lack a key.
+
+    So that what is proved of a file holds on a machine that has none of its keys.
+    """
+    config = snapshot.config
+    upstreams = {
+        name: replace(upstream, disabled=None) if _lacks_a_key(upstream, config) else upstream
+        for name, upstream in snapshot.upstreams.items()
+    }
+
+    def rebound(targets: Sequence[Target]) -> tuple[Target, ...]:
+        return tuple(replace(target, upstream=upstreams[target.upstream.name]) for target in targets)
+
+    routes = tuple(BoundRoute(route.config, rebound(route.targets)) for route in snapshot.routes)
+    models = {name: rebound(targets) for name, targets in snapshot.models.items()}
+    offline = rebound(snapshot.offline_targets)
+    return replace(
+        snapshot,
+        upstreams=MappingProxyType(upstreams),
+        models=MappingProxyType(models),
+        routes=routes,
+        offline_targets=offline,
+        table=_table(config, routes, models, upstreams, offline),
+    )
+
+
+def _lacks_a_key(upstream: Upstream, config: Config) -> bool:
+    """True if it is disabled, and neither switched off nor of a dialect that is not built in."""
+    return upstream.disabled is not None and bool(upstream.paths) and config.upstreams[upstream.name].enabled

@@ -85,14 +85,18 @@ def loads(data: bytes, file: str, environ: Mapping[str, str]) -> Snapshot:
     return compile_config(config, document, fingerprint, environ, providers, discover_dialects())
 
 
-def read(path: str | FilePath, environ: Mapping[str, str]) -> Snapshot:
-    """The snapshot of the file at `path`, with variables from `environ`. Raises ConfigError, whatever is wrong."""
+def bytes_of(path: str | FilePath) -> bytes:
+    """What is in a file, up to the size that is refused. Raises ConfigError if it cannot be read."""
     file = str(path)
     try:
         with FilePath(path).open("rb") as stream:
-            data = stream.read(MAX_BYTES + 1)
+            return stream.read(MAX_BYTES + 1)
     except OSError as error:
         raise ConfigError([Problem(file, 1, "", f"cannot be read: {error.strerror or error}")]) from None
     except ValueError:
         raise ConfigError([Problem(file, 1, "", "cannot be read: this is no file name")]) from None
-    return loads(data, file, environ)
+
+
+def read(path: str | FilePath, environ: Mapping[str, str]) -> Snapshot:
+    """The snapshot of the file at `path`, with variables from `environ`. Raises ConfigError, whatever is wrong."""
+    return loads(bytes_of(path), str(path), environ)

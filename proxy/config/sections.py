@@ -9,7 +9,7 @@ from typing import Annotated, Any, Literal
 from pydantic import AfterValidator, BeforeValidator, Field, PlainSerializer, WithJsonSchema
 
 from proxy.config.patterns import check_regex
-from proxy.core.quantities import parse_duration, parse_percent
+from proxy.core.quantities import parse_duration, parse_moment, parse_percent
 from proxy.core.secret import Secret
 from proxy.fields import (
     Count,
@@ -25,6 +25,7 @@ from proxy.fields import (
     Size,
     Whole,
 )
+from proxy.routing.globs import Glob
 
 
 class HeartbeatConfig(Section):
@@ -231,15 +232,20 @@ class PriceConfig(Section):
     """Tokens of the prompt that the vendor puts into its cache; not written: as `input`."""
 
 
+def _moment(text: str) -> str:
+    parse_moment(text)
+    return text
+
+
 class GivenConfig(Section):
     """A request and the state of the world."""
 
     model: str = "auto"
     """The model the caller asks for."""
     plan: str | None = None
-    """The tenant's plan."""
+    """The plan, instead of the tenant's own."""
     tenant: str | None = None
-    """The tenant."""
+    """The tenant; not written: the anonymous one."""
     prompt: str = "Hello"
     """The last user message."""
     system: str | None = None
@@ -256,8 +262,8 @@ class GivenConfig(Section):
     """Whether a stream is asked for."""
     endpoint: str = "/v1/chat/completions"
     """The path that is called."""
-    at: str | None = None
-    """The time, as `2026-01-02T03:04Z`."""
+    at: Annotated[str, AfterValidator(_moment)] | None = None
+    """The time, as `2026-01-02T03:04Z`; not written: Monday, 5 January 2026, 12:00 UTC."""
     down: Many[str] = ()
     """Upstreams that fail."""
 
@@ -271,10 +277,10 @@ class ExpectConfig(Section):
     """The task type."""
     complexity: Literal["simple", "complex"] | None = None
     """The complexity."""
-    first: str | None = None
-    """The first target that is tried."""
-    targets: Many[str] | None = None
-    """All targets, in order."""
+    first: Glob | None = None
+    """The first target that can answer; takes patterns: `home/*`."""
+    targets: Many[Glob] | None = None
+    """All targets, in order; takes patterns. Offline levels count only if one is written."""
     level: Literal["stale", "patterns", "rules"] | None = None
     """The level of the offline answer."""
     error: str | None = None

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from decimal import Decimal
 
 _SECONDS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
@@ -88,3 +89,12 @@ def parse_percent(text: str) -> float:
     if share > 1:
         raise ValueError("expected a percentage of at most 100%")
     return share
+
+
+def parse_moment(text: str) -> datetime:
+    """`2026-01-02T03:04Z` → an aware time; without a zone it is UTC."""
+    try:
+        moment = datetime.fromisoformat(text.strip())
+    except ValueError:
+        raise ValueError("expected a time such as 2026-01-02T03:04Z") from None
+    return moment if moment.tzinfo is not None else moment.replace(tzinfo=UTC)

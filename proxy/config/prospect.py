@@ -1,0 +1,146 @@
+"""A question answered: the decision explained, and of each candidate how the request gets there and at what price."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from proxy.config.compile import Snapshot
+from proxy.config.question import Question, facts_of
+from proxy.core.decision import Decision, Mode, Target
+from proxy.core.errors import ProxyError
+from proxy.routing.explain import Explanation, as_json, explain, render
+from proxy.routing.facts import Facts
+from proxy.routing.orders import USUAL_ANSWER, cost
+from proxy.routing.view import View
+from proxy.wire.crossing import cross, unsaid
+from proxy.wire.dialects import Dialect
+from proxy.wire.peek import top_level
+
+
+@dataclass(frozen=True, slots=True)
+class Prospect:
+    """What a request can expect of one candidate.
+
+    `crossing` says how it gets there: `identity`, or from which dialect to which. `losses` will not arrive; `refused`
+    is why it cannot be sent at all. `cost` is in USD, None where no price is known. `state` tells of the present.
+    """
+
+    mode: Mode
+    crossing: str
+    losses: tuple[str, ...]
+    refused: str | None
+    cost: float | None
+    state: tuple[str, ...]
+
+    def words(self) -> Sequence[str]:
+        """For a line of an explanation."""
+        return [*self._words()]
+
+    def _words(self) -> Iterator[str]:
+        yield self.crossing if self.refused is None else f"cannot be sent: {self.refused}"
+        if self.losses:
+            yield f"loses {'; '.join(self.losses)}"
+        yield "price unknown" if self.cost is None else f"≈{self.cost:.6f} USD" if self.cost else "costs nothing"
+        yield from self.state
+
+    def as_json(self) -> dict[str, Any]:
+        return {
+            "mode": self.mode.value,
+            "losses": list(self.losses),
+            "refused": self.refused,
+            "cost_usd": self.cost,
+            "state": list(self.state),
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """The explanation of one decision, and the prospects of its candidates by their names."""
+
+    explanation: Explanation
+    prospects: Mapping[str, Prospect]
+
+    @property
+    def text(self) -> str:
+        """Lines for a terminal."""
+        return render(self.explanation, self._notes)
+
+    def as_json(self) -> dict[str, Any]:
+        """The same as plain data; `text` holds the lines."""
+        data = as_json(self.explanation, self._notes)
+        for target in data["targets"]:
+            target.update(self.prospects[target["target"]].as_json())
+        return {**data, "text": self.text}
+
+    def _notes(self, target: Target) -> Sequence[str]:
+        return self.prospects[str(target)].words()
+
+
+def answer(
+    question: Question,
+    snapshot: Snapshot,
+    dialects: Mapping[str, Dialect],
+    view: View,
+    wall: Callable[[], datetime],
+) -> Answer:
+    """Decide as for a real request, and look at each candidate. Raises ProxyError where no rule would be asked."""
+    facts = facts_of(question, snapshot, dialects, wall)
+    explanation = explain(snapshot.table, facts, view)
+    decision = explanation.decision
+    if decision is None:
+        return Answer(explanation, {})
+    candidates = decision.candidates
+    return Answer(explanation, {str(t): _prospect(t, decision, facts, snapshot, dialects, view) for t in candidates})
+
+
+def _prospect(
+    target: Target,
+    decision: Decision,
+    facts: Facts,
+    snapshot: Snapshot,
+    dialects: Mapping[str, Dialect],
+    view: View,
+) -> Prospect:
+    inbound, upstream = facts.inbound, target.upstream
+    own, spoken = dialects[inbound.dialect], dialects[upstream.spoken(inbound.dialect)]
+    params = {**unsaid(inbound.body, decision.defaults), **target.params}
+    losses: list[str] = []
+    refused = None
+    try:
+        crossing = cross(own, spoken, inbound.body, inbound.peek, target.model, upstream.quirks, params, 0)
+    except ProxyError as error:
+        refused = error.message
+    else:
+        losses += crossing.losses
+    if own is spoken:
+        said = top_level(inbound.body)
+        losses += [f"{name}: {upstream.name} refuses it" for name in upstream.quirks.drop if name in said]
+    words = "in the process" if upstream.offline else "identity" if own is spoken else f"{own.name} → {spoken.name}"
+    answer_tokens = inbound.peek.max_tokens or USUAL_ANSWER
+    return Prospect(
+        mode=Mode.IDENTITY if own is spoken else Mode.TRANSLATE,
+        crossing=words,
+        losses=tuple(losses),
+        refused=refused,
+        cost=cost(target, facts.tokens, answer_tokens, snapshot.table.prices),
+        state=tuple(_state(target, view)),
+    )
+
+
+def _state(target: Target, view: View) -> Iterator[str]:
+    name = target.upstream.name
+    if target.upstream.offline:
+        if view.is_open(target):
+            yield "has nothing to say"
+        return
+    if view.is_down(name):
+        yield "down"
+    if view.is_open(target):
+        yield "breaker open"
+    if busy := view.requests_at(name):
+        yield f"{busy} in flight"
+    if (first := view.first_token(target)) is not None:
+        yield f"first token after {first:.2f} s"

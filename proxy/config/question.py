@@ -1,0 +1,158 @@
+"""A question put to the routes outside of any traffic: one request, who sends it, and the state of the world."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
+from datetime import datetime
+
+from proxy.config.compile import Snapshot
+from proxy.config.problems import suggest
+from proxy.core.decision import Target, Upstream
+from proxy.core.errors import ErrorKind, ProxyError
+from proxy.core.request import Inbound, Tenant
+from proxy.routing.contents import MOST_TOKENS_PER_BYTE, Contents, read_contents
+from proxy.routing.facts import Facts
+from proxy.routing.view import View
+from proxy.synth.answer import LEVELS
+from proxy.wire.dialects import Dialect
+
+CHAT = "/v1/chat/completions"
+
+_ID = "question"
+_NOBODY = "nobody"
+
+
+@dataclass(frozen=True, slots=True)
+class Question:
+    """One request as it would come in.
+
+    `headers` have lower-case names. `tenant` is one of the file, None the anonymous one; `plan` stands in for the
+    tenant's own, `tokens` for the estimated length of the prompt.
+    """
+
+    body: bytes
+    endpoint: str = CHAT
+    headers: Mapping[str, str] = field(default_factory=dict)
+    tenant: str | None = None
+    plan: str | None = None
+    tokens: int | None = None
+
+
+def facts_of(
+    question: Question, snapshot: Snapshot, dialects: Mapping[str, Dialect], wall: Callable[[], datetime]
+) -> Facts:
+    """What the rules will read. It is asked with an administrator's rights, so a route can be forced.
+
+    Raises ProxyError where the request would be refused before any rule is asked.
+    """
+    dialect = next((dialect for dialect in dialects.values() if question.endpoint in dialect.paths), None)
+    if dialect is None:
+        raise ProxyError(ErrorKind.UNKNOWN_PATH)
+    body = question.body
+    if question.tokens is not None:  # how long a prompt can be is first judged by the bytes of its body
+        body += b" " * (question.tokens // MOST_TOKENS_PER_BYTE + 1)
+    inbound = Inbound(
+        id=_ID,
+        correlation_id=_ID,
+        dialect=dialect.name,
+        endpoint=question.endpoint,
+        headers=question.headers,
+        body=body,
+        peek=dialect.peek(body),
+        tenant=_tenant(question, snapshot),
+        arrived=0.0,
+        is_admin=True,
+    )
+    return Facts(inbound, _reader(question.tokens), wall, snapshot.classifier)
+
+
+def _reader(tokens: int | None) -> Callable[[bytes], Contents]:
+    if tokens is None:
+        return read_contents
+    return lambda body: replace(read_contents(body), tokens=tokens)
+
+
+def _tenant(question: Question, snapshot: Snapshot) -> Tenant:
+    """Who asks. Where the file knows nobody without a key, it is a tenant without a name, a plan and wishes."""
+    tenant = snapshot.anonymous or Tenant(_NOBODY)
+    if question.tenant is not None:
+        _known("tenant", question.tenant, snapshot.tenants)
+        tenant = snapshot.tenants[question.tenant]
+    if not tenant.enabled:
+        raise ProxyError(ErrorKind.UNKNOWN_KEY)
+    if question.plan is None:
+        return tenant
+    _known("plan", question.plan, snapshot.plans)
+    return replace(tenant, plan=question.plan)
+
+
+def _known(kind: str, name: str, names: Mapping[str, object]) -> None:
+    if name not in names:
+        told = f"The file has no {kind} `{name[:64]}`{suggest(name, names)}"
+        raise ProxyError(ErrorKind.BAD_REQUEST, told, param=kind)
+
+
+@dataclass(frozen=True, slots=True)
+class Assumed:
+    """A view of which a part is assumed to be otherwise.
+
+    `down` says of upstreams whether they are, `opened` the same of the breakers of targets, `models` what upstreams
+    list. A level of offline answers that is not built in is never ready: the engine passes it over.
+    """
+
+    view: View
+    down: Mapping[str, bool] = field(default_factory=dict)
+    opened: Mapping[str, bool] = field(default_factory=dict)
+    models: Mapping[str, frozenset[str]] = field(default_factory=dict)
+
+    def listed(self, upstream: str) -> frozenset[str] | None:
+        return self.models.get(upstream) or self.view.listed(upstream)
+
+    def is_down(self, upstream: str) -> bool:
+        assumed = self.down.get(upstream)
+        return self.view.is_down(upstream) if assumed is None else assumed
+
+    def is_open(self, target: Target) -> bool:
+        if target.upstream.offline:
+            return target.model not in LEVELS
+        assumed = self.opened.get(str(target))
+        return self.view.is_open(target) if assumed is None else assumed
+
+    def first_token(self, target: Target) -> float | None:
+        return self.view.first_token(target)
+
+    def requests_at(self, upstream: str) -> int:
+        return self.view.requests_at(upstream)
+
+
+_HEALTH = {"down": True, "up": False}
+_BREAKER = {"open": True, "closed": False}
+_LISTS = "lists:"
+
+
+def assume(view: View, states: Mapping[str, str], upstreams: Mapping[str, Upstream]) -> Assumed:
+    """`view`, but for what is said: `down` or `up` or `lists:MODEL,…` of an upstream, `open` or `closed` of a target.
+
+    Raises ValueError for a state or an upstream that there is not.
+    """
+    down: dict[str, bool] = {}
+    opened: dict[str, bool] = {}
+    models: dict[str, frozenset[str]] = {}
+    for name, state in states.items():
+        upstream, slash, _ = name.partition("/")
+        if upstream not in upstreams:
+            raise ValueError(f"the file has no upstream `{upstream[:64]}`{suggest(upstream, upstreams)}")
+        if slash and state in _BREAKER:
+            opened[name] = _BREAKER[state]
+        elif not slash and state in _HEALTH:
+            down[name] = _HEALTH[state]
+        elif not slash and state.startswith(_LISTS):
+            models[name] = frozenset(state.removeprefix(_LISTS).split(","))
+        else:
+            raise ValueError(f"`{name}` can be assumed {_wanted(slash)}, not `{state[:64]}`")
+    return Assumed(view, down, opened, models)
+
+
+def _wanted(slash: str) -> str:
+    return "`open` or `closed`" if slash else "`down`, `up` or `lists:MODEL,…`"
