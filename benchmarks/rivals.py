@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from benchmarks.machine import BUILD, first_line, free_port
+from proxy.wire import dialects
 
 KEY = "sk-bench-0123456789"
 MODEL = "bench-model"
@@ -128,6 +129,10 @@ routes:
 """
 
 
+def _prepare_translated() -> str | None:
+    return None if "anthropic_messages" in dialects.discover() else "Failsoft does not speak this dialect yet"
+
+
 def _launch_failsoft(provider: str, base: str) -> Callable[[int, int, Path], Launch]:
     def launch(port: int, upstream: int, folder: Path) -> Launch:
         text = _FAILSOFT.format(
@@ -225,7 +230,7 @@ RIVALS = (
     Rival(
         "translated",
         "Failsoft, translating chat completions to an upstream that speaks Anthropic's messages and back",
-        _nothing,
+        _prepare_translated,
         _launch_failsoft("anthropic", ""),
         _failsoft_version,
     ),
