@@ -221,6 +221,7 @@ class Attempts:
             finally:
                 waiting.cancel()
                 expiry.cancel()
+                response.close()
                 self._account(journey, delivery.inbound, passage)
 
     async def _begin(self, delivery: Delivery, target: Target, crossing: Crossing) -> None:
