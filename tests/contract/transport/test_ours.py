@@ -217,6 +217,27 @@ async def test_slow_names_are_looked_up_once(ours: Make, monkeypatch: pytest.Mon
         await ask(transport, wire(Origin("http", "none.test", 80)))
 
 
+async def test_leaving_a_lookup_does_not_end_it_for_others(ours: Make, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Two ask for the same name; one is cancelled, the other is answered."""
+    asked, release = threading.Event(), threading.Event()
+
+    async with serving(always(OK)) as server:
+
+        def getaddrinfo(*_: object, **__: object) -> list[Any]:
+            asked.set()
+            release.wait()
+            return [(socket.AF_INET, socket.SOCK_STREAM, 6, "", ("127.0.0.1", server.port))]
+
+        monkeypatch.setattr(socket, "getaddrinfo", getaddrinfo)
+        transport = ours()
+        tasks = [asyncio.create_task(ask(transport, wire(Origin("http", "a.test", 80)))) for _ in range(2)]
+        await asyncio.get_running_loop().run_in_executor(None, asked.wait)
+        tasks[0].cancel()
+        await asyncio.wait(tasks[:1])
+        release.set()
+        assert await tasks[1] == Got(200, b"ok")
+
+
 # The pool.
 
 
@@ -340,21 +361,14 @@ async def test_limit_and_queue(ours: Make) -> None:
         assert transport._places[server.origin()].pool._places == 0
 
 
-async def test_stale_retry_at_the_limit(ours: Make) -> None:
-    """The free retry wants a fresh connection and takes the place of an idle one if it must."""
-    transport = ours(limit=2)
-
-    async def stale(peer: Peer) -> None:
-        await peer.answer(OK)
-        await peer.request()
-
-    async with serving(each(always(OK), stale, always(OK))) as server:
-        request = wire(server.origin())
-        responses = [await transport.send(request) for _ in range(2)]
-        for response in responses:
-            response.close()
-        assert await ask(transport, request) == Got(200, b"ok")
-        assert server.accepted == 3
+async def test_fresh_connection_at_the_limit(ours: Make) -> None:
+    """Who must have a fresh one takes the place of an idle one."""
+    transport = ours(limit=1)
+    async with serving(always(OK)) as server:
+        assert await ask(transport, wire(server.origin())) == Got(200, b"ok")
+        fresh = await transport._places[server.origin()].pool.lease(PATIENT, fresh=True)
+        assert fresh.served == 0
+        await server.until(lambda: server.over == [0])
 
 
 async def test_aclose(ours: Make) -> None:

@@ -175,12 +175,22 @@ async def test_refused_tunnel(transport: Transport, trust: Trust, status: bytes)
         assert await outcome(transport, wire(origin)) is ErrorKind.CONNECT
 
 
-@pytest.mark.parametrize("answer", [b"", b"SSH-2.0\r\n\r\n", b"HTTP/1.1 299 OK\r\n\r\nmore"])
-async def test_no_proxy_at_the_port(ours: Callable[..., HttpTransport], trust: Trust, answer: bytes) -> None:
+@pytest.mark.parametrize(
+    ("answer", "detail"),
+    [
+        (b"", "gave no answer"),
+        (b"SSH-2.0\r\n\r\n", "is none"),
+        (b"HTTP/1.1 299 OK\r\n\r\nmore", "said more than its answer"),
+    ],
+)
+async def test_no_proxy_at_the_port(
+    ours: Callable[..., HttpTransport], trust: Trust, answer: bytes, detail: str
+) -> None:
     """Who closes, speaks otherwise or says more than was asked is no proxy."""
     async with proxying(answer, []) as proxy:
         origin = Origin("https", "127.0.0.1", 9, trust.file, f"127.0.0.1:{proxy.port}")
-        assert await outcome(ours(), wire(origin)) is ErrorKind.CONNECT
+        with pytest.raises(UpstreamFailure, match=f"connect: the proxy {detail}"):
+            await ask(ours(), wire(origin))
 
 
 async def test_unreadable_authority(ours: Callable[..., HttpTransport], tmp_path: Path) -> None:
