@@ -19,6 +19,7 @@ from typing import Any
 from starlette.types import ASGIApp
 
 from proxy.adapters import logs
+from proxy.adapters.keys_sqlite import SqliteKeys
 from proxy.adapters.transport_http import HttpTransport
 from proxy.adapters.transport_offline import OfflineTransport
 from proxy.adapters.watch import watch
@@ -33,13 +34,15 @@ from proxy.engine.pipeline import Engine
 from proxy.engine.reload import Reloader
 from proxy.engine.tasks import supervise
 from proxy.web.app import build_app
+from proxy.web.identity import Identities
 from proxy.wire import dialects as wire_dialects
 
 CONFIG_VARIABLE = "FAILSOFT_CONFIG"
 """Tells worker processes which file to serve."""
 
 _CATALOG_EVERY = 60.0
-_KEY_FILE = "admin-key"
+_ADMIN_KEY_FILE = "admin-key"
+KEYS_FILE = "keys.db"
 
 
 def state_folder(environ: Mapping[str, str]) -> Path:
@@ -58,7 +61,7 @@ def admin_keys(snapshot: Snapshot, folder: Path) -> tuple[Sequence[Secret], bool
     configured = [key for key in snapshot.server.admin_keys if key]
     if configured:
         return configured, False
-    file = folder / _KEY_FILE
+    file = folder / _ADMIN_KEY_FILE
     try:
         return [Secret(file.read_text().strip())], False
     except FileNotFoundError:
@@ -72,10 +75,16 @@ def admin_keys(snapshot: Snapshot, folder: Path) -> tuple[Sequence[Secret], bool
         return [Secret(key)], True
 
 
-def assemble(snapshot: Snapshot, keys: Sequence[Secret], source: Callable[[], Snapshot] | None = None) -> ASGIApp:
+def assemble(
+    snapshot: Snapshot,
+    keys: Sequence[Secret],
+    source: Callable[[], Snapshot] | None = None,
+    folder: Path | None = None,
+) -> ASGIApp:
     """The whole application around a snapshot; nothing runs before the server enters its lifespan.
 
-    `source` reads the snapshot anew; without one the configuration stays as it is.
+    `source` reads the snapshot anew; without one the configuration stays as it is. `folder` is where the keys are that
+    were made at run time, by default the state folder of this process.
     """
     clock = SystemClock()
     dialects = wire_dialects.discover()
@@ -88,6 +97,7 @@ def assemble(snapshot: Snapshot, keys: Sequence[Secret], source: Callable[[], Sn
     request_log = logs.RequestLog(snapshot.logging.format)
     engine = Engine(live, Attempts(transport, offline, dialects, clock), dialects, [live, request_log], clock)
     catalog = Catalog(live, transport)
+    issued = SqliteKeys((folder or state_folder(os.environ)) / KEYS_FILE)
     reloader = Reloader(live, source or (lambda: snapshot))
 
     async def reload() -> None:
@@ -108,9 +118,10 @@ def assemble(snapshot: Snapshot, keys: Sequence[Secret], source: Callable[[], Sn
             task.cancel()
         await asyncio.gather(*work, return_exceptions=True)
         await transport.aclose()
+        issued.close()
         request_log.flush()
 
-    return build_app(engine, catalog, reloader, dialects, keys, running)
+    return build_app(engine, catalog, reloader, dialects, Identities(live, issued, keys), running)
 
 
 def worker() -> ASGIApp:

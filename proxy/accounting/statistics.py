@@ -6,6 +6,7 @@ import math
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from datetime import datetime
+from itertools import accumulate
 
 from proxy.core.decision import Attempt
 from proxy.core.usage import UsageRecord
@@ -40,11 +41,7 @@ class Histogram:
         if not self.count:
             return None
         rank = q * self.count
-        seen = 0
-        for bucket, count in enumerate(self._counts):
-            seen += count
-            if seen >= rank:
-                break
+        bucket = next(bucket for bucket, seen in enumerate(accumulate(self._counts)) if seen >= rank)
         return _FLOOR * float(2 ** ((bucket + 0.5) / _PER_DOUBLING))
 
     def summary(self) -> dict[str, float | None]:

@@ -15,7 +15,7 @@ from proxy.routing.explain import Explanation, as_json, explain, render
 from proxy.routing.facts import Facts
 from proxy.routing.orders import USUAL_ANSWER, cost
 from proxy.routing.view import View
-from proxy.wire.crossing import cross, unsaid
+from proxy.wire.crossing import cross, spoken_at, unsaid
 from proxy.wire.dialects import Dialect
 from proxy.wire.peek import top_level
 
@@ -105,12 +105,12 @@ def _prospect(
     view: View,
 ) -> Prospect:
     inbound, upstream = facts.inbound, target.upstream
-    own, spoken = dialects[inbound.dialect], dialects[upstream.spoken(inbound.dialect)]
+    own, spoken = dialects[inbound.dialect], dialects[spoken_at(target, inbound.dialect, inbound.body)]
     params = {**unsaid(inbound.body, decision.defaults), **target.params}
     losses: list[str] = []
     refused = None
     try:
-        crossing = cross(own, spoken, inbound.body, inbound.peek, target.model, upstream.quirks, params, 0)
+        crossing = cross(own, spoken, inbound.body, inbound.peek, target, params, 0)
     except ProxyError as error:
         refused = error.message
     else:

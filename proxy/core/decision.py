@@ -8,6 +8,7 @@ from enum import Enum
 from typing import Any
 
 from proxy.core.errors import ErrorKind, UpstreamFailure
+from proxy.core.family import Family
 from proxy.core.secret import Secret
 
 
@@ -110,19 +111,19 @@ class Upstream:
     def url(self) -> str:
         return f"{self.origin.scheme}://{self.origin.authority}{self.base}"
 
-    def spoken(self, dialect: str) -> str:
-        """The dialect in which a request that came in `dialect` is put here: the same if possible."""
-        return dialect if dialect in self.paths else next(iter(self.paths))
-
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """One place a request can go: an upstream and the model's name there. `params` override the caller's fields."""
+    """One place a request can go: an upstream and the model's name there. `params` override the caller's fields.
+
+    `family` is None until the model is settled and looked up.
+    """
 
     upstream: Upstream
     model: str
     weight: int = 1
     params: Mapping[str, Any] = field(default_factory=dict)
+    family: Family | None = None
 
     def __str__(self) -> str:
         return f"{self.upstream.name}/{self.model}"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Protocol
 
 from proxy.core.decision import Origin, Timeouts
@@ -91,3 +92,35 @@ class Ledger(Protocol):
     """Keeps one record per request; never awaited on the client's time."""
 
     def write(self, record: UsageRecord) -> None: ...
+
+
+@dataclass(frozen=True, slots=True)
+class IssuedKey:
+    """A caller's key that was made at run time; `digest` is its SHA-256 in hexadecimal, the key itself is nowhere.
+
+    `id` names it for people. `plan` is set where the tenant is not one of the file's. Times are aware, in UTC.
+    """
+
+    id: str
+    digest: str
+    tenant: str
+    plan: str | None
+    label: str
+    created: datetime
+    expires: datetime | None = None
+    revoked: datetime | None = None
+
+    def is_good(self, now: datetime) -> bool:
+        return self.revoked is None and (self.expires is None or now < self.expires)
+
+
+class KeyStore(Protocol):
+    """The keys that were made at run time; cheap enough to ask with every request."""
+
+    def find(self, digest: str) -> IssuedKey | None:
+        """The key with this digest, good or not."""
+        ...
+
+    def has_any(self) -> bool:
+        """True from the first key on, whatever became of it."""
+        ...

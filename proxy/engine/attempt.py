@@ -26,7 +26,7 @@ from proxy.engine.heartbeat import Heartbeat
 from proxy.engine.journey import Journey
 from proxy.engine.relay import hold_until_begun, relay
 from proxy.synth.rules import OfflineConfig
-from proxy.wire.crossing import Crossing, cross, unsaid
+from proxy.wire.crossing import Crossing, cross, spoken_at, unsaid
 from proxy.wire.dialects import Answer, Dialect, Passage
 
 log = logging.getLogger("failsoft")
@@ -41,7 +41,6 @@ _COME_BACK = 30.0  # seconds; what an offline answer advises when no upstream na
 _REQUEST_HEAD = (
     (b"content-type", b"application/json"),
     (b"accept", b"application/json, text/event-stream"),
-    (b"accept-encoding", b"identity"),
     (b"user-agent", b"failsoft/" + __version__.encode()),
 )
 
@@ -117,19 +116,12 @@ class Attempts:
 
     async def _exchange(self, delivery: Delivery, target: Target, key: Secret) -> None:
         inbound, upstream = delivery.inbound, target.upstream
-        spoken = upstream.spoken(inbound.dialect)
-        crossing = cross(
-            delivery.dialect,
-            self._dialects[spoken],
-            inbound.body,
-            inbound.peek,
-            target.model,
-            upstream.quirks,
-            self._params(delivery, target),
-            int(delivery.journey.at.timestamp()),
-        )
+        spoken = self._dialects[spoken_at(target, inbound.dialect, inbound.body)]
+        created = int(delivery.journey.at.timestamp())
+        params = self._params(delivery, target)
+        crossing = cross(delivery.dialect, spoken, inbound.body, inbound.peek, target, params, created)
         head = self._head(delivery, upstream, key)
-        path = upstream.base + upstream.paths[spoken]
+        path = upstream.base + spoken.path(upstream.paths[spoken.name], target.model, inbound.peek.stream)
         timeouts = self._timeouts(delivery, upstream)
         requests = [WireRequest(upstream.origin, "POST", path, head, body, timeouts) for body in crossing.bodies]
         deliver = self._streamed if inbound.peek.stream else self._whole

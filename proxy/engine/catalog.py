@@ -58,7 +58,7 @@ class Catalog:
 
     async def _ask(self, upstream: Upstream) -> None:
         key = upstream.keys[0] if upstream.keys else NO_KEY
-        head = ((b"accept", b"application/json"), (b"accept-encoding", b"identity"), *upstream.headers(key))
+        head = ((b"accept", b"application/json"), *upstream.headers(key))
         path = f"{upstream.base}{upstream.models_path}"
         try:
             response = await self._transport.send(WireRequest(upstream.origin, "GET", path, head, b"", _PATIENCE))

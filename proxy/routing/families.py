@@ -5,21 +5,26 @@ from __future__ import annotations
 import json
 from collections import ChainMap
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields, replace
 from functools import lru_cache
 from importlib import resources
 from typing import Annotated, Any
 
 from pydantic import Field
 
+from proxy.core.decision import Target
 from proxy.core.errors import ErrorKind
-from proxy.fields import Count, Section
+from proxy.core.family import UNKNOWN, ChatTools, Family, Sampling, Thinking
+from proxy.fields import Count, Many, Section
 from proxy.routing.contents import MOST_TOKENS_PER_BYTE
 from proxy.routing.facts import Facts
 from proxy.routing.globs import Glob, Matches, compile_glob, compile_globs
+from proxy.routing.names import AS_ASKED
 
 _REMEMBERED = 1024
 _LONGEST_NAME = 256
+_FEATURES = ("images", "tools", "json_schema")
+_FACTS = tuple(field.name for field in fields(Family) if field.name != "lacks")
 
 
 class FamilyConfig(Section):
@@ -33,18 +38,36 @@ class FamilyConfig(Section):
     """Whether the model can call tools."""
     json_schema: bool | None = None
     """Whether it can be held to a JSON schema."""
+    output: Count | None = None
+    """Tokens of an answer, at most."""
+    sampling: Sampling | None = None
+    """Whether temperature, top_p and their like are accepted: `free`, `without_reasoning` or `never`."""
+    efforts: Many[str] | None = None
+    """The values of `reasoning_effort` that it knows."""
+    default_effort: str | None = None
+    """The effort in force when the caller is silent."""
+    thinking: Thinking | None = None
+    """How it is asked to think: `none`, `budget`, `level`, `adaptive` or `always`."""
+    prefill: bool | None = None
+    """Whether a last assistant message is continued."""
+    forced_tools: bool | None = None
+    """Whether a tool call may be required."""
+    mid_system: bool | None = None
+    """Whether system messages may stand in the middle of a conversation."""
+    penalties: bool | None = None
+    """Whether frequency and presence penalties are accepted."""
+    chat_tools: ChatTools | None = None
+    """Whether function tools are accepted over chat completions: `yes`, `without_reasoning` or `no`."""
+    only_responses: bool | None = None
+    """Whether the model is served by the responses endpoint alone."""
+    tool_ids: bool | None = None
+    """Whether tool calls and their results carry ids."""
+    signatures: bool | None = None
+    """Whether tool calls must return with the signature they came with."""
 
 
 FamiliesConfig = Annotated[dict[Glob, FamilyConfig], Field(examples=[{"llava-*": {"context": 4096, "tools": False}}])]
 """What stands under `families:`; keys are patterns for `model` or `upstream/model`."""
-
-
-@dataclass(frozen=True, slots=True)
-class Family:
-    """`context` in tokens, None where unknown; `lacks` names the features that the models refuse."""
-
-    context: int | None = None
-    lacks: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,9 +76,6 @@ class Refusal:
 
     kind: ErrorKind
     why: str
-
-
-UNKNOWN = Family()
 
 
 def load() -> Mapping[str, Any]:
@@ -81,11 +101,20 @@ class Families:
         """The family of a model at an upstream; one that promises everything if the name is not known."""
         return self._find(upstream, model) if len(model) <= _LONGEST_NAME else UNKNOWN
 
+    def known(self, target: Target) -> Target:
+        """The target with its family; one whose model is not settled yet stays as it is."""
+        if target.family is not None or target.model == AS_ASKED:
+            return target
+        return replace(target, family=self.of(target.upstream.name, target.model))
+
     def _search(self, upstream: str, model: str) -> Family:
         names = (f"{upstream}/{model}", model, model.rpartition("/")[2])
         facts = ChainMap(*(dict(row) for fits, row in self._table if any(map(fits, names))))
-        lacks = frozenset(name for name in ("images", "tools", "json_schema") if facts.get(name) is False)
-        return Family(facts.get("context"), lacks)
+        lacks = frozenset(name for name in _FEATURES if facts.get(name) is False)
+        told = {name: facts[name] for name in _FACTS if name in facts}
+        if "efforts" in told:
+            told["efforts"] = tuple(told["efforts"])
+        return Family(lacks=lacks, **told)
 
 
 def refusal(family: Family, facts: Facts) -> Refusal | None:

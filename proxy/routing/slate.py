@@ -8,6 +8,7 @@ from typing import Any
 
 from proxy.core.decision import Step, Target
 from proxy.core.errors import ErrorKind, ProxyError
+from proxy.core.family import UNKNOWN
 from proxy.routing.facts import Facts
 from proxy.routing.families import Families, Refusal, refusal
 from proxy.routing.names import AS_ASKED, own_choice
@@ -80,7 +81,8 @@ class Slate:
             if place in self.seen:
                 continue
             self.seen.add(place)
-            against = refusal(self.families.of(*place), self.facts)
+            settled = self.families.known(settled)
+            against = refusal(settled.family or UNKNOWN, self.facts)
             if against is None:
                 yield settled
             else:

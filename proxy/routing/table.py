@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from proxy.core.decision import Decision, Step, Target, Upstream
 from proxy.core.errors import ErrorKind, ProxyError
@@ -87,6 +87,8 @@ class RouteTable:
         plans: Mapping[str, Sequence[str]] | None = None,
         prices: Prices | None = None,
     ) -> None:
+        routes = [replace(route, targets=tuple(map(families.known, route.targets))) for route in routes]
+        models = {name: tuple(map(families.known, targets)) for name, targets in models.items()}
         self.rules = tuple(_compiled(number, route) for number, route in enumerate(routes))
         mentioned = [target for rule in self.rules for target in rule.targets]
         mentioned += [target for targets in models.values() for target in targets]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 
 from starlette.applications import Starlette
@@ -16,16 +16,16 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from proxy import __version__
 from proxy.core.errors import ProxyError
-from proxy.core.secret import Secret
 from proxy.engine.catalog import Catalog
 from proxy.engine.live import Live
 from proxy.engine.pipeline import Engine
 from proxy.engine.reload import Reloader
 from proxy.web.admin.control import Control
+from proxy.web.admin.explain import Explain
 from proxy.web.admin.gate import AdminGate
 from proxy.web.admin.status import Status
 from proxy.web.asgi import SECURITY_HEADERS, timing_headers
-from proxy.web.identity import check_host
+from proxy.web.identity import Identities, check_host
 from proxy.web.inbound import Endpoint, correlation_of, new_request_id
 from proxy.web.models import Models
 from proxy.web.respond import error_response, json_response, on_bug, on_http_error, on_proxy_error
@@ -95,14 +95,14 @@ def build_app(
     catalog: Catalog,
     reloader: Reloader,
     dialects: Mapping[str, Dialect],
-    admin_keys: Sequence[Secret],
+    identities: Identities,
     lifespan: Lifespan,
 ) -> ASGIApp:
     """The application; `lifespan` is entered while the server runs."""
     live = engine.live
-    hot = {path: Endpoint(dialect, engine) for dialect in dialects.values() for path in dialect.paths}
+    hot = {path: Endpoint(dialect, engine, identities) for dialect in dialects.values() for path in dialect.paths}
     chat = next(dialect for dialect in dialects.values() if "/v1/chat/completions" in dialect.paths)
-    routes = [*_public(live, catalog), _admin(engine, chat, reloader, admin_keys)]
+    routes = [*_public(live, catalog, identities), _admin(engine, chat, reloader, identities, Explain(live, dialects))]
 
     @asynccontextmanager
     async def running(_app: Starlette) -> AsyncIterator[None]:
@@ -133,8 +133,8 @@ def build_app(
     return app
 
 
-def _public(live: Live, catalog: Catalog) -> list[BaseRoute]:
-    models = Models(live, catalog)
+def _public(live: Live, catalog: Catalog, identities: Identities) -> list[BaseRoute]:
+    models = Models(live, catalog, identities)
 
     async def root(_request: Request) -> Response:
         links = {"models": "/v1/models", "health": "/health", "status": "/admin/status"}
@@ -161,7 +161,7 @@ def _public(live: Live, catalog: Catalog) -> list[BaseRoute]:
     ]
 
 
-def _admin(engine: Engine, chat: Dialect, reloader: Reloader, admin_keys: Sequence[Secret]) -> BaseRoute:
+def _admin(engine: Engine, chat: Dialect, reloader: Reloader, identities: Identities, explain: Explain) -> BaseRoute:
     status = Status(engine.live, reloader)
     control = Control(engine, chat, reloader)
     routes = [
@@ -170,7 +170,8 @@ def _admin(engine: Engine, chat: Dialect, reloader: Reloader, admin_keys: Sequen
         Route("/statistics", status.statistics),
         Route("/reset-stats", status.reset, methods=["POST"]),
         Route("/test", control.test, methods=["POST"]),
+        Route("/explain", explain.explain, methods=["POST"]),
         Route("/reload", control.reload, methods=["POST"]),
     ]
     handlers = {ProxyError: on_proxy_error, HTTPException: on_http_error}
-    return Mount("/admin", app=AdminGate(Starlette(routes=routes, exception_handlers=handlers), admin_keys))
+    return Mount("/admin", app=AdminGate(Starlette(routes=routes, exception_handlers=handlers), identities))

@@ -19,7 +19,7 @@ from proxy.core.request import Inbound
 from proxy.engine.journey import Journey
 from proxy.engine.pipeline import Engine
 from proxy.web.asgi import AsgiReply, Receive, Scope, Send, read_body, until_disconnect
-from proxy.web.identity import check_host, identify
+from proxy.web.identity import Identities, check_host
 from proxy.wire.dialects import Dialect
 
 log = logging.getLogger("failsoft")
@@ -75,11 +75,12 @@ class Endpoint:
     body itself.
     """
 
-    __slots__ = ("_dialect", "_engine")
+    __slots__ = ("_dialect", "_engine", "_identities")
 
-    def __init__(self, dialect: Dialect, engine: Engine) -> None:
+    def __init__(self, dialect: Dialect, engine: Engine, identities: Identities) -> None:
         self._dialect = dialect
         self._engine = engine
+        self._identities = identities
 
     @property
     def server(self) -> ServerConfig:
@@ -136,7 +137,7 @@ class Endpoint:
     async def _serve(self, journey: Journey, headers: dict[str, str], body: bytes, reply: BorderReply) -> None:
         snapshot = self._engine.live.snapshot
         check_host(headers, snapshot.server.trusted_hosts)
-        tenant, is_admin = identify(headers, snapshot)
+        tenant, is_admin = self._identities.identify(headers, snapshot)
         inbound = Inbound(
             id=journey.id,
             correlation_id=journey.correlation_id,

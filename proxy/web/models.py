@@ -10,15 +10,16 @@ from starlette.responses import Response
 from proxy.core.errors import ErrorKind, ProxyError
 from proxy.engine.catalog import Catalog
 from proxy.engine.live import Live
-from proxy.web.identity import identify
+from proxy.web.identity import Identities
 from proxy.web.respond import json_response
 
 
 class Models:
     """The two endpoints; what an upstream lists shows as `upstream/model`."""
 
-    def __init__(self, live: Live, catalog: Catalog) -> None:
+    def __init__(self, live: Live, catalog: Catalog, identities: Identities) -> None:
         self._live = live
+        self._identities = identities
         self._catalog = catalog
         self._created = int(live.clock.wall().timestamp())
 
@@ -35,7 +36,7 @@ class Models:
     async def _names(self, request: Request) -> tuple[str, ...]:
         """What this caller's plan lets it see."""
         snapshot = self._live.snapshot
-        tenant, _ = identify(request.headers, snapshot)
+        tenant, _ = self._identities.identify(request.headers, snapshot)
         await self._catalog.refresh()
         return snapshot.table.names.visible(tenant.plan, self._live)
 

@@ -10,7 +10,8 @@ from dataclasses import replace
 from typing import Any, Protocol
 
 from proxy.core.chat import Chat, Losses
-from proxy.core.decision import Mode, Quirks
+from proxy.core.decision import Mode, Quirks, Target
+from proxy.core.family import UNKNOWN
 from proxy.core.request import Peek
 from proxy.wire.bridge import Translation, translate_bodies
 from proxy.wire.dialects import Answer, Dialect, Encoder, Passage
@@ -49,12 +50,10 @@ class Identity:
     mode = Mode.IDENTITY
     losses: Sequence[str] = ()
 
-    def __init__(
-        self, dialect: Dialect, body: bytes, peek: Peek, model: str, quirks: Quirks, params: Mapping[str, Any]
-    ) -> None:
+    def __init__(self, dialect: Dialect, body: bytes, peek: Peek, target: Target, params: Mapping[str, Any]) -> None:
         self._dialect = dialect
         self._peek = peek
-        self.bodies = (dialect.prepare(body, peek, model, quirks, params),)
+        self.bodies = (dialect.prepare(body, peek, target.model, target.upstream.quirks, params),)
 
     def passage(self, number: int) -> Passage:  # noqa: ARG002 — there is one body
         return self._dialect.tap(self._peek)
@@ -70,15 +69,20 @@ class Translated:
     mode = Mode.TRANSLATE
 
     def __init__(
-        self, inbound: Dialect, upstream: Dialect, chats: Sequence[Chat], quirks: Quirks, created: int
+        self,
+        inbound: Dialect,
+        upstream: Dialect,
+        chats: Sequence[Chat],
+        target: Target,
+        created: int,
     ) -> None:
         self._inbound = inbound
         self._upstream = upstream
         self._chats = chats
         self._created = created
         self._encoder: Encoder | None = None
-        losses = Losses()
-        self.bodies = tuple(upstream.encode_request(chat, quirks, losses) for chat in chats)
+        losses, quirks, family = Losses(), target.upstream.quirks, target.family or UNKNOWN
+        self.bodies = tuple(upstream.encode_request(chat, quirks, family, losses) for chat in chats)
         self.losses = tuple(dict.fromkeys(str(loss) for loss in losses.found))
 
     def passage(self, number: int) -> Passage:
@@ -90,6 +94,12 @@ class Translated:
 
     def answer(self, bodies: Sequence[bytes]) -> Answer:
         return translate_bodies(self._inbound, self._upstream, self._chats, bodies, self._created)
+
+
+def spoken_at(target: Target, dialect: str, body: bytes) -> str:  # noqa: ARG001 — only some families ask the body
+    """The dialect in which a request that came in `dialect` is put to `target`: the same if it can be."""
+    paths = target.upstream.paths
+    return dialect if dialect in paths else next(iter(paths))
 
 
 _SAME = {"max_tokens": ("max_tokens", "max_completion_tokens")}
@@ -107,18 +117,17 @@ def cross(
     upstream: Dialect,
     body: bytes,
     peek: Peek,
-    model: str,
-    quirks: Quirks,
+    target: Target,
     params: Mapping[str, Any],
     created: int,
 ) -> Crossing:
-    """The crossing of `body` to `model`, with `params` laid over the caller's own fields.
+    """The crossing of `body` to `target`, with `params` laid over the caller's own fields.
 
     Raises ProxyError BAD_REQUEST if the request holds content that the upstream's dialect cannot represent.
     """
     if inbound is upstream:
-        return Identity(inbound, body, peek, model, quirks, params)
+        return Identity(inbound, body, peek, target, params)
     if params:
-        body = inbound.prepare(body, peek, model, Quirks(asks_usage=False), params)
-    chats = tuple(replace(chat, model=model) for chat in inbound.decode_request(body))
-    return Translated(inbound, upstream, chats, quirks, created)
+        body = inbound.prepare(body, peek, target.model, Quirks(asks_usage=False), params)
+    chats = tuple(replace(chat, model=target.model) for chat in inbound.decode_request(body))
+    return Translated(inbound, upstream, chats, target, created)

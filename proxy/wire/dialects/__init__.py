@@ -14,6 +14,7 @@ from proxy.core.chat import Chat, Losses
 from proxy.core.decision import Quirks
 from proxy.core.errors import ErrorKind, ProxyError
 from proxy.core.events import Event
+from proxy.core.family import Family
 from proxy.core.request import Peek
 from proxy.core.usage import Usage
 
@@ -147,7 +148,11 @@ class Dialect(Protocol):
         """Inbound to canonical; legacy completions with several prompts give several. Raises ProxyError."""
         ...
 
-    def encode_request(self, chat: Chat, quirks: Quirks, losses: Losses) -> bytes:
+    def path(self, template: str, model: str, stream: bool) -> str:
+        """The path to call, from the provider's template for this dialect."""
+        ...
+
+    def encode_request(self, chat: Chat, quirks: Quirks, family: Family, losses: Losses) -> bytes:
         """Canonical to the upstream's body. Raises ProxyError BAD_REQUEST for content that cannot be represented."""
         ...
 

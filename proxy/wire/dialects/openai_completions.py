@@ -15,6 +15,7 @@ from proxy.core.chat import Chat, Losses, Message, Part, TextPart, TokensPart
 from proxy.core.decision import Quirks
 from proxy.core.errors import ErrorKind, ProxyError
 from proxy.core.events import Event, Failed, Finish, FinishReason, Refuse, Start, Text, Tokens, fold
+from proxy.core.family import Family
 from proxy.core.request import Peek
 from proxy.core.usage import Usage
 from proxy.wire import sse
@@ -79,7 +80,10 @@ class OpenAICompletions:
         extra = rest(fields, _KNOWN)
         return tuple(Chat(messages=(Message("user", (prompt,)),), extra=extra, **common) for prompt in prompts)
 
-    def encode_request(self, chat: Chat, quirks: Quirks, losses: Losses) -> bytes:  # noqa: ARG002
+    def path(self, template: str, model: str, stream: bool) -> str:  # noqa: ARG002 — the path names no model
+        return template
+
+    def encode_request(self, chat: Chat, quirks: Quirks, family: Family, losses: Losses) -> bytes:  # noqa: ARG002
         _refuse_upstream()
 
     def decoder(self) -> Decoder:

@@ -44,6 +44,7 @@ from proxy.core.events import (
     ToolOpen,
     fold,
 )
+from proxy.core.family import UNKNOWN
 from proxy.core.usage import Usage
 from proxy.wire import sse
 from proxy.wire.dialects.openai_chat import DIALECT as CHAT
@@ -127,7 +128,7 @@ def decode(**fields: Any) -> Chat:
 
 def encode(chat: Chat, quirks: Quirks = PLAIN) -> dict[str, Any]:
     losses = Losses()
-    told: dict[str, Any] = json.loads(CHAT.encode_request(chat, quirks, losses))
+    told: dict[str, Any] = json.loads(CHAT.encode_request(chat, quirks, UNKNOWN, losses))
     return told | ({"losses": [str(loss) for loss in losses.found]} if losses.found else {})
 
 

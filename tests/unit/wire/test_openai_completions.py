@@ -12,6 +12,7 @@ from proxy.core.chat import Chat, Losses, TextPart, TokensPart
 from proxy.core.decision import Quirks
 from proxy.core.errors import ErrorKind, ProxyError
 from proxy.core.events import Event, Finish, Reason, Refuse, Start, Text, Tokens, ToolOpen
+from proxy.core.family import UNKNOWN
 from proxy.core.usage import Usage
 from proxy.wire import sse
 from proxy.wire.dialects import discover
@@ -64,13 +65,13 @@ def test_what_is_wrong_has_a_path(fields: dict[str, Any], param: str) -> None:
 def test_what_a_chat_model_cannot_do_is_refused(fields: dict[str, Any]) -> None:
     chats = decode(**{"prompt": "a", **fields})
     with pytest.raises(ProxyError) as caught:
-        CHAT.encode_request(chats[0], Quirks(), Losses())
+        CHAT.encode_request(chats[0], Quirks(), UNKNOWN, Losses())
     assert caught.value.param in {*fields, "prompt"}
 
 
 def test_what_a_chat_model_can_do_crosses() -> None:
     (chat,) = decode(prompt="a", echo=True, best_of=1, logit_bias={"1": 2}, user="u")
-    assert json.loads(CHAT.encode_request(chat, Quirks(), Losses())) == {
+    assert json.loads(CHAT.encode_request(chat, Quirks(), UNKNOWN, Losses())) == {
         "model": "m",
         "messages": [{"role": "user", "content": "a"}],
         "user": "u",
@@ -130,7 +131,7 @@ def test_usage_is_told_to_who_asked() -> None:
 def test_as_an_upstream_it_is_identity_only() -> None:
     (chat,) = decode(prompt="P")
     for ask in (
-        lambda: COMPLETIONS.encode_request(chat, Quirks(), Losses()),
+        lambda: COMPLETIONS.encode_request(chat, Quirks(), UNKNOWN, Losses()),
         COMPLETIONS.decoder,
         lambda: COMPLETIONS.decode_body(b"{}"),
     ):

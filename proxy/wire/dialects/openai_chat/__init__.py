@@ -15,6 +15,7 @@ from proxy.core.chat import Chat, Losses
 from proxy.core.decision import Quirks
 from proxy.core.errors import ProxyError
 from proxy.core.events import Event
+from proxy.core.family import Family
 from proxy.core.request import Peek
 from proxy.wire import sse
 from proxy.wire.dialects import Answer, Decoder, Encoder, Passage
@@ -62,7 +63,10 @@ class OpenAIChat:
     def decode_request(self, body: bytes) -> tuple[Chat, ...]:
         return (decode_request(body),)
 
-    def encode_request(self, chat: Chat, quirks: Quirks, losses: Losses) -> bytes:
+    def path(self, template: str, model: str, stream: bool) -> str:  # noqa: ARG002 — the path names no model
+        return template
+
+    def encode_request(self, chat: Chat, quirks: Quirks, family: Family, losses: Losses) -> bytes:
         return encode_request(chat, quirks, losses)
 
     def decoder(self) -> Decoder:

@@ -1,0 +1,45 @@
+"""What the models of one family take, and how they want to be asked: facts about models, not about endpoints."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+Sampling = Literal["free", "without_reasoning", "never"]
+Thinking = Literal["none", "budget", "level", "adaptive", "always"]
+ChatTools = Literal["yes", "without_reasoning", "no"]
+
+
+@dataclass(frozen=True, slots=True)
+class Family:
+    """Where nothing is known against it, a model is taken to accept everything.
+
+    `context` and `output` are tokens of a prompt and of an answer at most, None where unknown. `lacks` names features
+    that the models refuse (`images`, `tools`, `json_schema`). `sampling`: whether temperature, top_p and their like
+    are accepted always, only while the model does not reason, or never. `efforts` are the values of reasoning_effort
+    that it knows, None where unknown; `default_effort` is in force when the caller is silent. `thinking` says how it is
+    asked to think: by a token budget, by a level, adaptively, or always and unasked. `prefill`: a last assistant
+    message is continued. `forced_tools`: a tool call may be required. `mid_system`: system messages may stand in the
+    middle of a conversation. `penalties`: frequency and presence penalties. `chat_tools`: function tools over chat
+    completions. `only_responses`: the model is served by the responses endpoint alone. `tool_ids`: calls and their
+    results carry ids. `signatures`: tool calls must return with the signature they came with.
+    """
+
+    context: int | None = None
+    output: int | None = None
+    lacks: frozenset[str] = frozenset()
+    sampling: Sampling = "free"
+    efforts: tuple[str, ...] | None = None
+    default_effort: str | None = None
+    thinking: Thinking | None = None
+    prefill: bool = True
+    forced_tools: bool = True
+    mid_system: bool = True
+    penalties: bool = True
+    chat_tools: ChatTools = "yes"
+    only_responses: bool = False
+    tool_ids: bool = True
+    signatures: bool = False
+
+
+UNKNOWN = Family()
