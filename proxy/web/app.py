@@ -22,7 +22,6 @@ from proxy.engine.pipeline import Engine
 from proxy.engine.reload import Reloader
 from proxy.web.admin.control import Control
 from proxy.web.admin.explain import Explain
-from proxy.web.admin.explain import Explain
 from proxy.web.admin.gate import AdminGate
 from proxy.web.admin.status import Status
 from proxy.web.asgi import SECURITY_HEADERS, timing_headers
@@ -162,9 +161,7 @@ def _public(live: Live, catalog: Catalog, identities: Identities) -> list[BaseRo
     ]
 
 
-def _admin(
-    engine: Engine, chat: Dialect, reloader: Reloader, identities: Identities, explain: Explain, explain: Explain
-) -> BaseRoute:
+def _admin(engine: Engine, chat: Dialect, reloader: Reloader, identities: Identities, explain: Explain) -> BaseRoute:
     status = Status(engine.live, reloader)
     control = Control(engine, chat, reloader)
     routes = [
@@ -173,7 +170,6 @@ def _admin(
         Route("/statistics", status.statistics),
         Route("/reset-stats", status.reset, methods=["POST"]),
         Route("/test", control.test, methods=["POST"]),
-        Route("/explain", explain.explain, methods=["POST"]),
         Route("/explain", explain.explain, methods=["POST"]),
         Route("/reload", control.reload, methods=["POST"]),
     ]
