@@ -7,6 +7,7 @@ import datetime
 import importlib.util
 import json
 import platform
+import signal
 import subprocess
 import sys
 from collections.abc import Sequence
@@ -124,6 +125,7 @@ def write(text: str) -> None:
 def main(argv: Sequence[str]) -> int:
     """Run what was asked for; the exit code of the first benchmark that failed, else 0."""
     arguments = parse(argv)
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that what was started is ended
     if {"proxy", *proxy.PARTS} & set(arguments.names):
         main_comparison(arguments)
     for name in OTHERS:

@@ -8,6 +8,7 @@ import json
 import os
 import subprocess
 import sys
+import tempfile
 import time
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping
@@ -103,15 +104,14 @@ class Bench:
     @contextlib.contextmanager
     def start(self, rival: Rival) -> Iterator[Running]:
         """Run a rival and its mock; notes the time until the first answer, and the memory then."""
-        with self.mock() as mock_port:
+        with self.mock() as mock_port, tempfile.TemporaryDirectory(prefix="bench-") as folder:
             if rival.launch is None:
                 yield Running(rival, mock_port, mock_port, None)
                 return
             port = free_port()
-            launch = rival.launch(port, mock_port, BUILD / "run" / rival.name)
+            launch = rival.launch(port, mock_port, Path(folder))
             environment = {"PATH": os.environ.get("PATH", ""), "LANG": "C.UTF-8", **launch.environment}
-            log = BUILD / "run" / rival.name / "output.log"
-            with Process(launch.argv, self.cores.proxy, log, environment) as process:
+            with Process(launch.argv, self.cores.proxy, Path(folder) / "output.log", environment) as process:
                 running = Running(rival, port, mock_port, process)
                 seconds = await_first_answer(running)
                 self.note(running, start_s=seconds, idle_mib=process.rss() / 2**20)

@@ -51,7 +51,6 @@ def _nothing() -> str | None:
 
 
 def _write(folder: Path, name: str, text: str) -> Path:
-    folder.mkdir(parents=True, exist_ok=True)
     path = folder / name
     path.write_text(text)
     return path
@@ -202,7 +201,6 @@ def _launch_litellm(port: int, upstream: int, folder: Path) -> Launch:
 
 
 def _launch_vllm_router(port: int, upstream: int, folder: Path) -> Launch:
-    folder.mkdir(parents=True, exist_ok=True)
     program = BUILD / "vllm-router" / "bin" / "vllm-router"
     worker = ("--worker-urls", f"http://127.0.0.1:{upstream}", "--policy", "round_robin")
     quiet = ("--log-level", "error", "--prometheus-port", str(free_port()))
