@@ -200,7 +200,7 @@ def _launch_litellm(port: int, upstream: int, folder: Path) -> Launch:
     return Launch(argv, environment)
 
 
-def _launch_vllm_router(port: int, upstream: int, folder: Path) -> Launch:
+def _launch_vllm_router(port: int, upstream: int, _folder: Path) -> Launch:
     program = BUILD / "vllm-router" / "bin" / "vllm-router"
     worker = ("--worker-urls", f"http://127.0.0.1:{upstream}", "--policy", "round_robin")
     quiet = ("--log-level", "error", "--prometheus-port", str(free_port()))
