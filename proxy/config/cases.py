@@ -14,6 +14,7 @@ from typing import Any
 import msgspec
 
 from proxy.config.compile import Snapshot, with_every_key
+from proxy.config.problems import ConfigError, Problem
 from proxy.config.question import Assumed, Question, facts_of
 from proxy.config.sections import CaseConfig, ExpectConfig, GivenConfig
 from proxy.core.errors import ProxyError
@@ -67,6 +68,17 @@ def run(
         Outcome(case.name or _name(number, case), *place(number), tuple(_wrong(case, proved, dialects)))
         for number, case in enumerate(snapshot.config.tests if cases is None else cases)
     ]
+
+
+def prove(snapshot: Snapshot, dialects: Mapping[str, Dialect]) -> None:
+    """Raises ConfigError with every case of the file that fails."""
+    failed = [
+        Problem(outcome.file, outcome.line, outcome.name, wrong)
+        for outcome in run(snapshot, dialects)
+        for wrong in outcome.wrong
+    ]
+    if failed:
+        raise ConfigError(failed)
 
 
 def _own_line(snapshot: Snapshot, number: int) -> tuple[str, int]:

@@ -74,11 +74,15 @@ def _reader(tokens: int | None) -> Callable[[bytes], Contents]:
 
 
 def _tenant(question: Question, snapshot: Snapshot) -> Tenant:
-    """Who asks. Where the file knows nobody without a key, it is a tenant without a name, a plan and wishes."""
+    """Who asks. Where the file takes nobody without a key, it is a tenant without plan and wishes.
+
+    A tenant that the file does not name can only be one of a key made at run time, and those come with a plan.
+    """
     tenant = snapshot.anonymous or Tenant(_NOBODY)
     if question.tenant is not None:
-        _known("tenant", question.tenant, snapshot.tenants)
-        tenant = snapshot.tenants[question.tenant]
+        if question.plan is None:
+            _known("tenant", question.tenant, snapshot.tenants)
+        tenant = snapshot.tenants.get(question.tenant) or Tenant(question.tenant)
     if not tenant.enabled:
         raise ProxyError(ErrorKind.UNKNOWN_KEY)
     if question.plan is None:

@@ -5,8 +5,9 @@ from collections.abc import Sequence
 import msgspec
 import pytest
 
-from proxy.config.cases import Outcome, body_of, run
+from proxy.config.cases import Outcome, body_of, prove, run
 from proxy.config.load import loads
+from proxy.config.problems import ConfigError
 from proxy.config.sections import GivenConfig
 from proxy.routing.contents import read_contents
 from proxy.wire.dialects import discover
@@ -98,6 +99,13 @@ def test_a_case_without_a_name_has_its_number_and_what_it_expects() -> None:
     (outcome,) = outcomes("{expect: {route: rest, task: general}}")
 
     assert (outcome.name, outcome.line) == ("tests[0]: route rest, task general", HEAD.count("\n") + 1)
+
+
+def test_a_file_that_disproves_itself_is_not_fit() -> None:
+    """What a reload asks."""
+    with pytest.raises(ConfigError, match=r"^f.yaml:\d+: night: route: expected night, found rest$"):
+        prove(loads((HEAD + "  - {name: night, expect: {route: night}}\n").encode(), "f.yaml", {}), DIALECTS)
+    prove(loads((HEAD + "  - expect: {route: rest}\n").encode(), "f.yaml", {}), DIALECTS)
 
 
 def test_every_feature_is_in_the_request_that_claims_it() -> None:

@@ -40,6 +40,7 @@ def test_who_asks() -> None:
     assert (facts(Question(BODY)).tenant, facts(Question(BODY)).plan) == ("nobody", None)
     assert (facts(Question(BODY, tenant="acme")).tenant, facts(Question(BODY, tenant="acme")).plan) == ("acme", "gold")
     assert facts(Question(BODY, tenant="acme", plan="free")).plan == "free"
+    assert facts(Question(BODY, tenant="made at run time", plan="free")).tenant == "made at run time"
     assert facts(Question(BODY), loads(b"{}", "f", {})).tenant == "public"
 
 
