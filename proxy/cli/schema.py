@@ -15,7 +15,7 @@ def add_to(commands: Any) -> None:
 
 def run(_arguments: argparse.Namespace) -> int:
     """Print it."""
-    from proxy.config.schema import json_schema
+    from proxy.config.editor import editor_schema
 
-    print(json.dumps(json_schema(), indent=1, ensure_ascii=False))
+    print(json.dumps(editor_schema(), indent=1, ensure_ascii=False))
     return 0
