@@ -41,6 +41,8 @@ CONFIG_VARIABLE = "FAILSOFT_CONFIG"
 """Tells worker processes which file to serve."""
 
 _CATALOG_EVERY = 60.0
+_GC_THRESHOLDS = (20_000, 20, 100)
+"""A request leaves no cycles behind, so looking for them after every 700 allocations is work for nothing."""
 _ADMIN_KEY_FILE = "admin-key"
 KEYS_FILE = "keys.db"
 
@@ -88,14 +90,15 @@ def assemble(
     """
     clock = SystemClock()
     dialects = wire_dialects.discover()
+    inbound = wire_dialects.heard(dialects)
     live = Live(snapshot, clock)
     transport = HttpTransport()
     offline_paths = {
-        path: dialects[name] for u in snapshot.upstreams.values() if u.offline for name, path in u.paths.items()
+        path: inbound[name] for u in snapshot.upstreams.values() if u.offline for name, path in u.paths.items()
     }
     offline = partial(OfflineTransport, offline_paths, _satisfies)
     request_log = logs.RequestLog(snapshot.logging.format)
-    engine = Engine(live, Attempts(transport, offline, dialects, clock), dialects, [live, request_log], clock)
+    engine = Engine(live, Attempts(transport, offline, dialects, clock), inbound, [live, request_log], clock)
     catalog = Catalog(live, transport)
     issued = SqliteKeys((folder or state_folder(os.environ)) / KEYS_FILE)
     reloader = Reloader(live, source or (lambda: snapshot))
@@ -108,6 +111,7 @@ def assemble(
     async def running() -> AsyncIterator[None]:
         gc.collect()
         gc.freeze()  # what was built by now lives as long as the process: the collector need not look at it again
+        gc.set_threshold(*_GC_THRESHOLDS)
         duties = {"catalog": lambda: catalog.keep_fresh(_CATALOG_EVERY)}
         if source is not None:
             duties["reload"] = lambda: watch(Path(snapshot.file), reload)

@@ -10,7 +10,7 @@ from proxy.core.events import Event
 from proxy.core.ports import WireRequest, WireResponse
 from proxy.synth.answer import Occasion, Satisfies, synthesize
 from proxy.synth.rules import OfflineConfig
-from proxy.wire.dialects import Dialect
+from proxy.wire.dialects import InboundDialect
 
 
 class _Answer:
@@ -40,7 +40,7 @@ class OfflineTransport:
     One is made for each answer, with the rules of the configuration under which the request came in.
     """
 
-    def __init__(self, by_path: Mapping[str, Dialect], satisfies: Satisfies, config: OfflineConfig) -> None:
+    def __init__(self, by_path: Mapping[str, InboundDialect], satisfies: Satisfies, config: OfflineConfig) -> None:
         self._by_path = by_path
         self._config = config
         self._satisfies = satisfies
@@ -66,6 +66,6 @@ class OfflineTransport:
         """There is nothing to close."""
 
 
-def _encode(dialect: Dialect, events: list[Event], chat: Chat, created: int) -> bytes:
+def _encode(dialect: InboundDialect, events: list[Event], chat: Chat, created: int) -> bytes:
     encoder = dialect.encoder(chat, created)
     return b"".join([*map(encoder.feed, events), encoder.close()])

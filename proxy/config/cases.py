@@ -22,7 +22,7 @@ from proxy.core.quantities import parse_moment
 from proxy.routing.explain import Explanation, explain
 from proxy.routing.globs import compile_globs
 from proxy.routing.view import StillView
-from proxy.wire.dialects import Dialect
+from proxy.wire.dialects import UpstreamDialect
 
 USUAL_TIME = datetime(2026, 1, 5, 12, tzinfo=UTC)
 """A Monday; holds where a case names no time."""
@@ -57,7 +57,7 @@ class Outcome:
 
 def run(
     snapshot: Snapshot,
-    dialects: Mapping[str, Dialect],
+    dialects: Mapping[str, UpstreamDialect],
     cases: Sequence[CaseConfig] | None = None,
     line_of: Callable[[int], tuple[str, int]] | None = None,
 ) -> list[Outcome]:
@@ -70,7 +70,7 @@ def run(
     ]
 
 
-def prove(snapshot: Snapshot, dialects: Mapping[str, Dialect]) -> None:
+def prove(snapshot: Snapshot, dialects: Mapping[str, UpstreamDialect]) -> None:
     """Raises ConfigError with every case of the file that fails."""
     failed = [
         Problem(outcome.file, outcome.line, outcome.name, wrong)
@@ -107,7 +107,7 @@ def body_of(given: GivenConfig) -> bytes:
     return msgspec.json.encode(said)
 
 
-def _wrong(case: CaseConfig, snapshot: Snapshot, dialects: Mapping[str, Dialect]) -> Iterator[str]:
+def _wrong(case: CaseConfig, snapshot: Snapshot, dialects: Mapping[str, UpstreamDialect]) -> Iterator[str]:
     given = case.given
     question = Question(
         body=body_of(given),

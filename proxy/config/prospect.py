@@ -16,7 +16,7 @@ from proxy.routing.facts import Facts
 from proxy.routing.orders import USUAL_ANSWER, cost
 from proxy.routing.view import View
 from proxy.wire.crossing import cross, spoken_at, unsaid
-from proxy.wire.dialects import Dialect
+from proxy.wire.dialects import UpstreamDialect, heard
 from proxy.wire.peek import top_level
 
 
@@ -82,7 +82,7 @@ class Answer:
 def answer(
     question: Question,
     snapshot: Snapshot,
-    dialects: Mapping[str, Dialect],
+    dialects: Mapping[str, UpstreamDialect],
     view: View,
     wall: Callable[[], datetime],
 ) -> Answer:
@@ -101,11 +101,11 @@ def _prospect(
     decision: Decision,
     facts: Facts,
     snapshot: Snapshot,
-    dialects: Mapping[str, Dialect],
+    dialects: Mapping[str, UpstreamDialect],
     view: View,
 ) -> Prospect:
     inbound, upstream = facts.inbound, target.upstream
-    own, spoken = dialects[inbound.dialect], dialects[spoken_at(target, inbound.dialect, inbound.body)]
+    own, spoken = heard(dialects)[inbound.dialect], dialects[spoken_at(target, inbound.dialect, inbound.body)]
     params = {**unsaid(inbound.body, decision.defaults), **target.params}
     losses: list[str] = []
     refused = None

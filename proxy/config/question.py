@@ -15,7 +15,7 @@ from proxy.routing.contents import MOST_TOKENS_PER_BYTE, Contents, read_contents
 from proxy.routing.facts import Facts
 from proxy.routing.view import View
 from proxy.synth.answer import LEVELS
-from proxy.wire.dialects import Dialect
+from proxy.wire.dialects import UpstreamDialect, heard
 
 CHAT = "/v1/chat/completions"
 
@@ -40,13 +40,13 @@ class Question:
 
 
 def facts_of(
-    question: Question, snapshot: Snapshot, dialects: Mapping[str, Dialect], wall: Callable[[], datetime]
+    question: Question, snapshot: Snapshot, dialects: Mapping[str, UpstreamDialect], wall: Callable[[], datetime]
 ) -> Facts:
     """What the rules will read. It is asked with an administrator's rights, so a route can be forced.
 
     Raises ProxyError where the request would be refused before any rule is asked.
     """
-    dialect = next((dialect for dialect in dialects.values() if question.endpoint in dialect.paths), None)
+    dialect = next((dialect for dialect in heard(dialects).values() if question.endpoint in dialect.paths), None)
     if dialect is None:
         raise ProxyError(ErrorKind.UNKNOWN_PATH)
     body = question.body

@@ -27,7 +27,7 @@ from proxy.engine.journey import Journey
 from proxy.engine.relay import hold_until_begun, relay
 from proxy.synth.rules import OfflineConfig
 from proxy.wire.crossing import Crossing, cross, spoken_at, unsaid
-from proxy.wire.dialects import Answer, Dialect, Passage
+from proxy.wire.dialects import Answer, InboundDialect, Passage, UpstreamDialect
 
 log = logging.getLogger("failsoft")
 
@@ -51,7 +51,7 @@ class Delivery:
 
     journey: Journey
     inbound: Inbound
-    dialect: Dialect
+    dialect: InboundDialect
     reply: Reply
     snapshot: Snapshot
     heartbeat: Heartbeat | None
@@ -65,7 +65,7 @@ class Attempts:
         self,
         transport: Transport,
         offline: Callable[[OfflineConfig], Transport],
-        dialects: Mapping[str, Dialect],
+        dialects: Mapping[str, UpstreamDialect],
         clock: Clock,
     ) -> None:
         self._transport = transport

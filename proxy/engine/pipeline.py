@@ -19,14 +19,19 @@ from proxy.engine.verdict import exhausted, rejection
 from proxy.routing.contents import read_contents
 from proxy.routing.facts import AUTO, Facts
 from proxy.synth.answer import LEVELS
-from proxy.wire.dialects import Dialect
+from proxy.wire.dialects import InboundDialect
 
 
 class Engine:
     """Serves requests; one per process."""
 
     def __init__(
-        self, live: Live, attempts: Attempts, dialects: Mapping[str, Dialect], ledgers: Sequence[Ledger], clock: Clock
+        self,
+        live: Live,
+        attempts: Attempts,
+        dialects: Mapping[str, InboundDialect],
+        ledgers: Sequence[Ledger],
+        clock: Clock,
     ) -> None:
         self.live = live
         self._attempts = attempts

@@ -29,7 +29,7 @@ from proxy.web.identity import Identities, check_host
 from proxy.web.inbound import Endpoint, correlation_of, new_request_id
 from proxy.web.models import Models
 from proxy.web.respond import error_response, json_response, on_bug, on_http_error, on_proxy_error
-from proxy.wire.dialects import Dialect
+from proxy.wire.dialects import InboundDialect, UpstreamDialect, heard
 
 Lifespan = Callable[[], AbstractAsyncContextManager[None]]
 
@@ -94,14 +94,15 @@ def build_app(
     engine: Engine,
     catalog: Catalog,
     reloader: Reloader,
-    dialects: Mapping[str, Dialect],
+    dialects: Mapping[str, UpstreamDialect],
     identities: Identities,
     lifespan: Lifespan,
 ) -> ASGIApp:
     """The application; `lifespan` is entered while the server runs."""
     live = engine.live
-    hot = {path: Endpoint(dialect, engine, identities) for dialect in dialects.values() for path in dialect.paths}
-    chat = next(dialect for dialect in dialects.values() if "/v1/chat/completions" in dialect.paths)
+    inbound = heard(dialects).values()
+    hot = {path: Endpoint(dialect, engine, identities) for dialect in inbound for path in dialect.paths}
+    chat = next(dialect for dialect in inbound if "/v1/chat/completions" in dialect.paths)
     routes = [*_public(live, catalog, identities), _admin(engine, chat, reloader, identities, Explain(live, dialects))]
 
     @asynccontextmanager
@@ -161,7 +162,9 @@ def _public(live: Live, catalog: Catalog, identities: Identities) -> list[BaseRo
     ]
 
 
-def _admin(engine: Engine, chat: Dialect, reloader: Reloader, identities: Identities, explain: Explain) -> BaseRoute:
+def _admin(
+    engine: Engine, chat: InboundDialect, reloader: Reloader, identities: Identities, explain: Explain
+) -> BaseRoute:
     status = Status(engine.live, reloader)
     control = Control(engine, chat, reloader)
     routes = [

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import os
+import random
 import re
 from collections.abc import Coroutine, Iterable
 from typing import Protocol
@@ -20,7 +20,7 @@ from proxy.engine.journey import Journey
 from proxy.engine.pipeline import Engine
 from proxy.web.asgi import AsgiReply, Receive, Scope, Send, read_body, until_disconnect
 from proxy.web.identity import Identities, check_host
-from proxy.wire.dialects import Dialect
+from proxy.wire.dialects import InboundDialect
 
 log = logging.getLogger("failsoft")
 
@@ -30,7 +30,8 @@ _WELL_FORMED = re.compile(r"[A-Za-z0-9._-]{1,128}")
 
 
 def new_request_id() -> str:
-    return "req_" + os.urandom(12).hex()
+    """Unlike any other's, of any process; nothing rests on its being hard to guess."""
+    return "req_" + random.randbytes(12).hex()
 
 
 def correlation_of(headers: dict[str, str], request_id: str) -> str:
@@ -77,7 +78,7 @@ class Endpoint:
 
     __slots__ = ("_dialect", "_engine", "_identities")
 
-    def __init__(self, dialect: Dialect, engine: Engine, identities: Identities) -> None:
+    def __init__(self, dialect: InboundDialect, engine: Engine, identities: Identities) -> None:
         self._dialect = dialect
         self._engine = engine
         self._identities = identities

@@ -30,7 +30,7 @@ from proxy.core.events import (
     is_semantic,
 )
 from proxy.core.usage import Usage
-from proxy.wire.dialects import Answer, Decoder, Dialect, Encoder
+from proxy.wire.dialects import Answer, Decoder, Encoder, InboundDialect, UpstreamDialect
 from proxy.wire.tap import WholeAnswer
 
 _LENGTHS: Final[Mapping[type, Any]] = {
@@ -196,7 +196,7 @@ def _moved(event: Event, offset: int) -> Event:
 
 
 def translate_bodies(
-    inbound: Dialect, upstream: Dialect, chats: Sequence[Chat], bodies: Sequence[bytes], created: int
+    inbound: InboundDialect, upstream: UpstreamDialect, chats: Sequence[Chat], bodies: Sequence[bytes], created: int
 ) -> Answer:
     """One whole answer in the inbound dialect, made of the upstream's answers to each of `chats`, in order.
 

@@ -14,7 +14,7 @@ from proxy.core.decision import Mode, Quirks, Target
 from proxy.core.family import UNKNOWN
 from proxy.core.request import Peek
 from proxy.wire.bridge import Translation, translate_bodies
-from proxy.wire.dialects import Answer, Dialect, Encoder, Passage
+from proxy.wire.dialects import Answer, Encoder, InboundDialect, Passage, UpstreamDialect
 from proxy.wire.peek import top_level
 
 
@@ -50,7 +50,9 @@ class Identity:
     mode = Mode.IDENTITY
     losses: Sequence[str] = ()
 
-    def __init__(self, dialect: Dialect, body: bytes, peek: Peek, target: Target, params: Mapping[str, Any]) -> None:
+    def __init__(
+        self, dialect: InboundDialect, body: bytes, peek: Peek, target: Target, params: Mapping[str, Any]
+    ) -> None:
         self._dialect = dialect
         self._peek = peek
         self.bodies = (dialect.prepare(body, peek, target.model, target.upstream.quirks, params),)
@@ -70,8 +72,8 @@ class Translated:
 
     def __init__(
         self,
-        inbound: Dialect,
-        upstream: Dialect,
+        inbound: InboundDialect,
+        upstream: UpstreamDialect,
         chats: Sequence[Chat],
         target: Target,
         created: int,
@@ -113,8 +115,8 @@ def unsaid(body: bytes, defaults: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def cross(
-    inbound: Dialect,
-    upstream: Dialect,
+    inbound: InboundDialect,
+    upstream: UpstreamDialect,
     body: bytes,
     peek: Peek,
     target: Target,
@@ -125,7 +127,7 @@ def cross(
 
     Raises ProxyError BAD_REQUEST if the request holds content that the upstream's dialect cannot represent.
     """
-    if inbound is upstream:
+    if inbound.name == upstream.name:
         return Identity(inbound, body, peek, target, params)
     if params:
         body = inbound.prepare(body, peek, target.model, Quirks(asks_usage=False), params)

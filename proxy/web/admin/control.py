@@ -18,7 +18,7 @@ from proxy.web.asgi import read_body
 from proxy.web.captured import CapturedReply
 from proxy.web.inbound import new_request_id
 from proxy.web.respond import json_response
-from proxy.wire.dialects import Dialect
+from proxy.wire.dialects import InboundDialect
 
 _OPERATOR = Tenant("admin")
 
@@ -46,7 +46,7 @@ class _Answer(msgspec.Struct):
 class Control:
     """Actions; each goes through the same engine as everything else."""
 
-    def __init__(self, engine: Engine, chat: Dialect, reloader: Reloader) -> None:
+    def __init__(self, engine: Engine, chat: InboundDialect, reloader: Reloader) -> None:
         self._engine = engine
         self._chat = chat
         self._reloader = reloader

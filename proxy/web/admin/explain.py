@@ -15,7 +15,7 @@ from proxy.core.quantities import parse_moment
 from proxy.engine.live import Live
 from proxy.web.asgi import read_body
 from proxy.web.respond import json_response
-from proxy.wire.dialects import Dialect
+from proxy.wire.dialects import UpstreamDialect
 
 
 class _Question(msgspec.Struct, forbid_unknown_fields=True):
@@ -33,7 +33,7 @@ class _Question(msgspec.Struct, forbid_unknown_fields=True):
 class Explain:
     """Asks the current snapshot, with the live state as it is; nothing is sent anywhere."""
 
-    def __init__(self, live: Live, dialects: Mapping[str, Dialect]) -> None:
+    def __init__(self, live: Live, dialects: Mapping[str, UpstreamDialect]) -> None:
         self._live = live
         self._dialects = dialects
 

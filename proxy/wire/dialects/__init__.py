@@ -8,7 +8,7 @@ from __future__ import annotations
 import importlib
 import pkgutil
 from collections.abc import Mapping, Sequence
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeGuard
 
 from proxy.core.chat import Chat, Losses
 from proxy.core.decision import Quirks
@@ -121,12 +121,33 @@ class Encoder(Protocol):
     def close(self) -> bytes: ...
 
 
-class Dialect(Protocol):
-    """Everything the proxy knows about one wire protocol."""
+class UpstreamDialect(Protocol):
+    """What the proxy must know of a wire protocol in order to ask an upstream in it."""
 
     name: str
     paths: tuple[str, ...]
-    """Inbound paths; `web/app.py` mounts what it finds."""
+    """Inbound paths; `web/app.py` mounts what it finds. Empty where only upstreams are asked in this dialect."""
+
+    def path(self, template: str, model: str, stream: bool) -> str:
+        """The path to call, from the provider's template for this dialect."""
+        ...
+
+    def encode_request(self, chat: Chat, quirks: Quirks, family: Family, losses: Losses) -> bytes:
+        """Canonical to the upstream's body. Raises ProxyError BAD_REQUEST for content that cannot be represented."""
+        ...
+
+    def decoder(self) -> Decoder: ...
+
+    def decode_body(self, body: bytes) -> list[Event]:
+        """A whole answer as events; raises UpstreamFailure if it is none."""
+        ...
+
+
+class InboundDialect(Protocol):
+    """What the proxy must know of a wire protocol in order to be asked in it, and to pass it on untouched."""
+
+    name: str
+    paths: tuple[str, ...]
 
     def peek(self, body: bytes) -> Peek:
         """Check the body's outer form and read what routing needs; raises ProxyError BAD_REQUEST with a JSON path."""
@@ -148,21 +169,9 @@ class Dialect(Protocol):
         """Inbound to canonical; legacy completions with several prompts give several. Raises ProxyError."""
         ...
 
-    def path(self, template: str, model: str, stream: bool) -> str:
-        """The path to call, from the provider's template for this dialect."""
-        ...
-
-    def encode_request(self, chat: Chat, quirks: Quirks, family: Family, losses: Losses) -> bytes:
-        """Canonical to the upstream's body. Raises ProxyError BAD_REQUEST for content that cannot be represented."""
-        ...
-
-    def decoder(self) -> Decoder: ...
-
     def encoder(self, chat: Chat, created: int) -> Encoder:
         """`created` (seconds since the epoch) is used where the upstream did not say."""
         ...
-
-    def decode_body(self, body: bytes) -> list[Event]: ...
 
     def encode_body(self, events: Sequence[Event], chat: Chat, created: int) -> bytes: ...
 
@@ -175,10 +184,23 @@ class Dialect(Protocol):
         ...
 
 
-def discover() -> dict[str, Dialect]:
+class Dialect(InboundDialect, UpstreamDialect, Protocol):
+    """A wire protocol that is spoken on both sides."""
+
+
+def discover() -> dict[str, UpstreamDialect]:
     """All dialects by name: each module of this package holds one `DIALECT`."""
-    found: dict[str, Dialect] = {}
+    found: dict[str, UpstreamDialect] = {}
     for module in pkgutil.iter_modules(__path__):
-        dialect: Dialect = importlib.import_module(f"{__name__}.{module.name}").DIALECT
+        dialect: UpstreamDialect = importlib.import_module(f"{__name__}.{module.name}").DIALECT
         found[dialect.name] = dialect
     return found
+
+
+def heard(dialects: Mapping[str, UpstreamDialect]) -> dict[str, Dialect]:
+    """Those of `dialects` that clients may speak."""
+    return {name: dialect for name, dialect in dialects.items() if _is_inbound(dialect)}
+
+
+def _is_inbound(dialect: UpstreamDialect) -> TypeGuard[Dialect]:
+    return bool(dialect.paths)
