@@ -225,7 +225,7 @@ PARTS: Mapping[str, Callable[[Bench, Running], None]] = {
     "streams": Bench.streams,
     "flood": Bench.flood,
 }
-"""In this order in each round: memory first, while the processes are fresh."""
+"""In this order in each round."""
 
 
 def stats(running: Running) -> dict[str, int]:
@@ -268,28 +268,37 @@ def await_first_answer(running: Running) -> float:
 
 
 def run(rivals: list[Rival], parts: list[str], rounds: int, amount: Amount, cores: Cores) -> Results:
-    """Measure; every round starts fresh processes, and each part visits all of them, beginning with another one."""
+    """Measure; a round starts fresh processes for memory, which leaves some of them busy, and again for the rest."""
     results = Results()
     for rival in rivals:
         results.values[rival.name] = defaultdict(list)
     bench = Bench(cores, amount, results)
     for turn in range(rounds):
-        print(f"round {turn + 1} of {rounds}", flush=True)
-        with contextlib.ExitStack() as stack:
-            running: list[Running] = []
-            for rival in rivals:
-                try:
-                    running.append(stack.enter_context(bench.start(rival)))
-                except NotStartedError as error:
-                    results.fault(rival, str(error))
-            turned = running[turn % len(running) :] + running[: turn % len(running)]
-            for part in parts:
-                for one in turned:
-                    PARTS[part](bench, one)
-            if turn == 0 and "memory" in parts:
-                for one in turned:
-                    bench.many(one)
+        for stage in (["memory"], [part for part in PARTS if part != "memory"]):
+            chosen = [part for part in stage if part in parts]
+            if chosen:
+                print(f"round {turn + 1} of {rounds}: {', '.join(chosen)}", flush=True)
+                _run_stage(bench, rivals, chosen, turn)
     return results
+
+
+def _run_stage(bench: Bench, rivals: list[Rival], parts: list[str], turn: int) -> None:
+    """Start all rivals, let each part visit all of them, and stop them."""
+    with contextlib.ExitStack() as stack:
+        running: list[Running] = []
+        for rival in rivals:
+            try:
+                running.append(stack.enter_context(bench.start(rival)))
+            except NotStartedError as error:
+                bench.results.fault(rival, str(error))
+        first = turn % max(1, len(running))
+        turned = running[first:] + running[:first]
+        for part in parts:
+            for one in turned:
+                PARTS[part](bench, one)
+        if turn == 0 and "memory" in parts:
+            for one in turned:
+                bench.many(one)
 
 
 def import_seconds() -> float | None:
