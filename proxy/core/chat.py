@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 Role = Literal["system", "developer", "user", "assistant", "tool"]
+ToolKind = Literal["function", "custom"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,7 +78,7 @@ class ToolCall:
     id: str
     name: str
     arguments: str
-    kind: Literal["function", "custom"] = "function"
+    kind: ToolKind = "function"
     signature: str | None = None
 
 
@@ -108,7 +109,7 @@ class Tool:
     description: str | None = None
     parameters: Mapping[str, Any] | None = None
     strict: bool | None = None
-    kind: Literal["function", "custom"] = "function"
+    kind: ToolKind = "function"
     extra: Mapping[str, Any] = field(default_factory=dict)
 
 

@@ -10,6 +10,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
+from proxy.core.chat import ToolKind
 from proxy.core.errors import ErrorKind
 from proxy.core.usage import Usage
 
@@ -53,13 +54,14 @@ class Refuse:
 
 @dataclass(frozen=True, slots=True)
 class ToolOpen:
-    """A tool call begins; its arguments follow as `ToolArgs` with the same index."""
+    """A tool call begins; its arguments (of a custom tool: its free text) follow as `ToolArgs` with the same index."""
 
     index: int
     id: str
     name: str
     choice: int = 0
     signature: str | None = None
+    kind: ToolKind = "function"
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,6 +123,7 @@ class FoldedTool:
     name: str
     arguments: str = ""
     signature: str | None = None
+    kind: ToolKind = "function"
 
 
 @dataclass(slots=True)
@@ -168,7 +171,8 @@ def _refuse(folded: Folded, event: Refuse) -> None:
 
 
 def _tool_open(folded: Folded, event: ToolOpen) -> None:
-    folded.choice(event.choice).tools[event.index] = FoldedTool(event.id, event.name, "", event.signature)
+    tool = FoldedTool(event.id, event.name, "", event.signature, event.kind)
+    folded.choice(event.choice).tools[event.index] = tool
 
 
 def _tool_args(folded: Folded, event: ToolArgs) -> None:

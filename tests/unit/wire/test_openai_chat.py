@@ -73,6 +73,7 @@ FULL: dict[str, Any] = {
             "role": "assistant",
             "content": None,
             "reasoning_content": "hm",
+            "thinking_blocks": [{"type": "thinking", "thinking": "hm", "signature": "s"}],
             "tool_calls": [
                 {"id": "c1", "type": "function", "function": {"name": "f", "arguments": "{not json"}},
                 {"id": "c2", "type": "custom", "custom": {"name": "g", "input": "free"}},
@@ -152,6 +153,7 @@ def test_a_request_with_everything_is_understood() -> None:
         ToolCall("c3", "f", "{}", signature="sig"),
     )
     assert (chat.messages[3].reasoning, chat.messages[3].extra) == ("hm", {"audio": {"id": "a1"}})
+    assert [block["signature"] for block in chat.messages[3].thinking] == ["s"]
     assert chat.messages[5].parts == (TextPart("ok"), RefusalPart("no"))
     assert (chat.stream, chat.include_usage, chat.max_tokens, chat.n) == (True, True, 9, 2)
     assert chat.tools[0] == Tool("f", "d", {"type": "object"}, True)
@@ -220,6 +222,7 @@ def test_small_things() -> None:
             "messages[0].tool_calls[0].function.name",
         ),
         ({"messages": [{"role": "assistant", "function_call": {"name": "f"}}]}, "messages[0].function_call"),
+        ({"messages": [{"role": "assistant", "thinking_blocks": [3]}]}, "messages[0].thinking_blocks"),
         ({"functions": [{"name": "f"}]}, "functions"),
         ({"temperature": "hot"}, "temperature"),
         ({"temperature": True}, "temperature"),
@@ -494,6 +497,23 @@ def test_signatures_cross() -> None:
     streamed = decoder.feed(b"".join(map(encoder.feed, events)) + encoder.close())
     for told in (streamed, CHAT.decode_body(CHAT.encode_body(events, CALLER, 7))):
         assert fold(told).choices[0].tools[0].signature == "sig"
+
+
+def test_custom_tools_and_signed_blocks_cross() -> None:
+    """Their deltas are as the whole message has them: OpenAI's types do not say how they are streamed."""
+    blocks = [{"type": "thinking", "thinking": "hm", "signature": "s"}]
+    events: list[Event] = [
+        Start("i", "m"), ToolOpen(0, "c", "f", kind="custom"), ToolArgs(0, "free "), ToolArgs(0, "text"),
+        Extra("thinking_blocks", blocks), Finish("tool_calls"),
+    ]  # fmt: skip
+    encoder = CHAT.encoder(CALLER, 7)
+    streamed = CHAT.decoder().feed(b"".join(map(encoder.feed, events)) + encoder.close())
+    body = CHAT.encode_body(events, CALLER, 7)
+    for told in (streamed, CHAT.decode_body(body)):
+        choice = fold(told).choices[0]
+        assert choice.tools[0] == FoldedTool("c", "f", "free text", kind="custom")
+        assert choice.extra == {"thinking_blocks": blocks}
+    ChatCompletion.model_validate_json(body)
 
 
 def test_a_body_that_is_no_answer() -> None:

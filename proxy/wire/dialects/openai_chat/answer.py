@@ -13,7 +13,7 @@ from typing import Any, Final, get_args
 
 import msgspec
 
-from proxy.core.chat import Chat
+from proxy.core.chat import Chat, ToolKind
 from proxy.core.errors import ErrorKind
 from proxy.core.events import (
     Event,
@@ -53,19 +53,20 @@ _FINISH: Final[Mapping[str, FinishReason]] = {
 
 _MOST_CHOICES: Final = 1024
 _EVERYWHERE: Final = ("system_fingerprint", "service_tier")
-_CARRIED: Final = ("audio", "annotations")
+_CARRIED: Final = ("audio", "annotations", "thinking_blocks")
 
 
 class _Call:
     """A tool call in the making; `opened` once its `ToolOpen` is out."""
 
-    __slots__ = ("id", "index", "mender", "name", "opened", "signature")
+    __slots__ = ("id", "index", "kind", "mender", "name", "opened", "signature")
 
     def __init__(self, index: int) -> None:
         self.index = index
         self.id = ""
         self.name = ""
         self.signature: str | None = None
+        self.kind: ToolKind = "function"
         self.opened = False
         self.mender = Mender()
 
@@ -138,6 +139,8 @@ class _Choice:
         inner = piece.get("function") or piece.get("custom")
         if not isinstance(inner, dict):
             inner = {}
+        if "custom" in piece:
+            call.kind = "custom"
         call.signature = signature_of(piece) or call.signature
         if not call.opened:
             name = inner.get("name")
@@ -175,7 +178,7 @@ class _Choice:
             call.opened = True
             # An id must be there and differ within the turn; the position serves if the server gave none.
             identity = call.id or f"call_{self.index}_{call.index}"
-            yield ToolOpen(call.index, identity, call.name, self.index, call.signature)
+            yield ToolOpen(call.index, identity, call.name, self.index, call.signature, call.kind)
 
 
 def _is_text(value: Any) -> bool:
@@ -317,7 +320,7 @@ def decode_body(body: bytes) -> list[Event]:
 class ChatEncoder:
     """An `Encoder` of streamed chat completions: one id, model and time on all chunks, the role first."""
 
-    __slots__ = ("_chat", "_created", "_head", "_roles", "_tail", "_usage")
+    __slots__ = ("_chat", "_created", "_custom", "_head", "_roles", "_tail", "_usage")
 
     def __init__(self, chat: Chat, created: int) -> None:
         self._chat = chat
@@ -325,6 +328,7 @@ class ChatEncoder:
         self._head = b""
         self._tail = b',"usage":null}\n\n' if chat.include_usage else b"}\n\n"
         self._roles: set[int] = set()
+        self._custom: set[tuple[int, int]] = set()
         self._usage: Usage | None = None
 
     def feed(self, event: Event) -> bytes:
@@ -338,6 +342,11 @@ class ChatEncoder:
         out = b"" if event.choice in self._roles else self._role(event.choice)
         if isinstance(event, Finish):
             return out + self._chunk(event.choice, {}, event.reason, event.logprobs)
+        if isinstance(event, ToolOpen) and event.kind == "custom":
+            self._custom.add((event.choice, event.index))
+        if isinstance(event, ToolArgs) and (event.choice, event.index) in self._custom:
+            piece = {"index": event.index, "custom": {"input": event.text}}
+            return out + self._chunk(event.choice, {"tool_calls": [piece]})
         return out + self._chunk(event.choice, _DELTAS[type(event)](event))
 
     def close(self) -> bytes:
@@ -376,8 +385,13 @@ class ChatEncoder:
 
 
 def _open(event: Any) -> dict[str, Any]:
-    call = {"index": event.index, "id": event.id, "type": "function", "function": {"name": event.name, "arguments": ""}}
-    return {"tool_calls": [with_signature(call, event.signature)]}
+    return {"tool_calls": [{"index": event.index} | _call(event, "")]}
+
+
+def _call(tool: Any, arguments: str) -> dict[str, Any]:
+    """A tool call, of a `ToolOpen` or a `FoldedTool`."""
+    inner = {"name": tool.name, "arguments" if tool.kind == "function" else "input": arguments}
+    return with_signature({"id": tool.id, "type": tool.kind, tool.kind: inner}, tool.signature)
 
 
 _DELTAS: Final[Mapping[type, Callable[[Any], dict[str, Any]]]] = {
@@ -423,11 +437,5 @@ def _message(choice: FoldedChoice) -> dict[str, Any]:
     if choice.reasoning:
         message["reasoning_content"] = choice.reasoning
     if choice.tools:
-        message["tool_calls"] = [
-            with_signature(
-                {"id": tool.id, "type": "function", "function": {"name": tool.name, "arguments": tool.arguments}},
-                tool.signature,
-            )
-            for _, tool in sorted(choice.tools.items())
-        ]
+        message["tool_calls"] = [_call(tool, tool.arguments) for _, tool in sorted(choice.tools.items())]
     return message | choice.extra

@@ -139,8 +139,9 @@ def _stop(body: Json) -> tuple[str, ...]:
 
 
 _OF_A_MESSAGE: Final = frozenset(
-    {"role", "content", "name", "tool_calls", "tool_call_id", "reasoning_content", "reasoning", "refusal"}
-)
+    {"role", "content", "name", "tool_calls", "tool_call_id", "reasoning_content", "reasoning", "refusal",
+     "thinking_blocks"}
+)  # fmt: skip
 
 
 def _message(message: Any, path: str) -> Message:
@@ -166,8 +167,17 @@ def _message(message: Any, path: str) -> Message:
         tool_calls=tuple(_tool_call(call, f"{path}.tool_calls[{i}]") for i, call in enumerate(calls)),
         tool_call_id=take(message, "tool_call_id", (str,), "the id of a tool call", path),
         reasoning=take(message, "reasoning", (str,), "a string", path) if thinking is None else thinking,
+        thinking=_thinking(message, path),
         extra=rest(message, _OF_A_MESSAGE),
     )
+
+
+def _thinking(message: Json, path: str) -> tuple[Json, ...]:
+    """Vendors' signed blocks of an earlier answer, verbatim: they came as `thinking_blocks` and return as such."""
+    blocks = take(message, "thinking_blocks", (list,), "the blocks as they came", path) or ()
+    if not all(isinstance(block, dict) for block in blocks):
+        refuse(f"`{path}.thinking_blocks` is not valid: send the blocks as they came.", f"{path}.thinking_blocks")
+    return tuple(blocks)
 
 
 def _content(message: Json, path: str) -> tuple[Part, ...]:

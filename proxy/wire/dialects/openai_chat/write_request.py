@@ -27,8 +27,8 @@ from proxy.wire.dialects.openai_chat.read_request import PLAIN, rest
 from proxy.wire.peek import refuse
 
 # What legacy completions leave in `extra`: the first two are answered by the proxy, the others cannot be.
-_ANSWERED_HERE: Final = frozenset({"prompt", "echo"})
-_ONLY_COMPLETIONS: Final[Mapping[str, Callable[[Any], bool]]] = {
+ANSWERED_HERE: Final = frozenset({"prompt", "echo"})
+ONLY_COMPLETIONS: Final[Mapping[str, Callable[[Any], bool]]] = {
     "suffix": bool,
     "best_of": lambda value: value != 1,
     "logprobs": lambda value: value is not None,
@@ -48,7 +48,7 @@ def encode_request(chat: Chat, quirks: Quirks, losses: Losses) -> bytes:
     Raises ProxyError BAD_REQUEST for what a chat cannot say: prompts of tokens, and the legacy `suffix`, `best_of`
     and `logprobs` counts.
     """
-    _refuse_completions_only(chat)
+    refuse_completions_only(chat)
     fields: dict[str, Any] = {"model": chat.model, "messages": [_message(one) for one in chat.messages]}
     if chat.stream:
         fields["stream"] = True
@@ -67,13 +67,14 @@ def encode_request(chat: Chat, quirks: Quirks, losses: Losses) -> bytes:
         fields["stop"] = list(chat.stop)
     if chat.n != 1:
         fields["n"] = chat.n
-    fields |= rest(chat.extra, _ANSWERED_HERE | _ONLY_COMPLETIONS.keys())
+    fields |= rest(chat.extra, ANSWERED_HERE | ONLY_COMPLETIONS.keys())
     _apply(quirks, fields, losses)
     return msgspec.json.encode(fields)
 
 
-def _refuse_completions_only(chat: Chat) -> None:
-    for name, matters in _ONLY_COMPLETIONS.items():
+def refuse_completions_only(chat: Chat) -> None:
+    """Raise BAD_REQUEST for what only legacy completions can do."""
+    for name, matters in ONLY_COMPLETIONS.items():
         if name in chat.extra and matters(chat.extra[name]):
             refuse(f"`{name}` is not available: the model behind this name is a chat model. Leave it out.", name)
 
@@ -105,6 +106,7 @@ def _message(message: Message) -> dict[str, Any]:
             ("name", message.name),
             ("tool_call_id", message.tool_call_id),
             ("reasoning_content", message.reasoning),
+            ("thinking_blocks", list(message.thinking) or None),
         )
         if value is not None
     }
