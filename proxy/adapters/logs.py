@@ -6,6 +6,8 @@ import asyncio
 import json
 import logging
 import sys
+from collections.abc import Mapping
+from datetime import datetime
 from typing import IO, Any, Literal
 
 import msgspec
@@ -14,7 +16,7 @@ from proxy.core.usage import UsageRecord
 
 _FIELD_LIMIT = 2048
 _FLUSH_AFTER = 0.05  # seconds; lines of one burst leave in one write
-_FLUSH_SIZE = 64 << 10
+_FLUSH_LINES = 128
 _EXTRAS = ("request_id",)
 
 
@@ -26,54 +28,88 @@ def clean(text: str) -> str:
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
 
 
-def line_of(record: UsageRecord) -> dict[str, Any]:
-    """What is logged of a request: never a body, a header or a key."""
+class AttemptLine(msgspec.Struct):
+    target: str
+    outcome: str
+    status: int
+    ms: float
+
+
+class TokensLine(msgspec.Struct):
+    prompt: int
+    completion: int
+    source: str
+
+
+class Line(msgspec.Struct, omit_defaults=True):
+    """What is logged of a request: never a body, a header or a key. Times are in milliseconds."""
+
+    time: datetime
+    event: str
+    id: str
+    correlation_id: str
+    tenant: str
+    endpoint: str
+    stream: bool
+    asked: str
+    route: str
+    upstream: str
+    model: str
+    mode: str
+    status: int
+    ended: str
+    ms: float
+    first_token_ms: float | None
+    attempts: list[AttemptLine]
+    tokens: TokensLine
+    facts: Mapping[str, Any] = {}
+    offline: str | None = None
+    losses: list[str] = []
+
+
+def line_of(record: UsageRecord) -> Line:
+    """The line of one request; what a stranger may have named is cleaned."""
     usage = record.usage
-    line: dict[str, Any] = {
-        "time": record.at.isoformat(timespec="milliseconds"),
-        "event": "request",
-        "id": record.id,
-        "correlation_id": clean(record.correlation_id),
-        "tenant": clean(record.tenant),
-        "endpoint": clean(record.endpoint),
-        "stream": record.stream,
-        "asked": clean(record.asked_model),
-        "route": clean(record.route),
-        "upstream": record.upstream,
-        "model": clean(record.model),
-        "mode": record.mode,
-        "status": record.status,
-        "ended": record.ended,
-        "ms": round(record.seconds * 1000, 3),
-        "first_token_ms": None if record.first_token is None else round(record.first_token * 1000, 3),
-        "attempts": [
-            {
-                "target": f"{attempt.upstream}/{clean(attempt.model)}",
-                "outcome": attempt.kind.label if attempt.kind else "success",
-                "status": attempt.status,
-                "ms": round(attempt.seconds * 1000, 3),
-            }
+    return Line(
+        record.at,
+        "request",
+        record.id,
+        record.correlation_id,  # well-formed, or our own
+        clean(record.tenant),
+        clean(record.endpoint),
+        record.stream,
+        clean(record.asked_model),
+        record.route,
+        record.upstream,
+        clean(record.model),
+        record.mode,
+        record.status,
+        record.ended,
+        round(record.seconds * 1000, 3),
+        None if record.first_token is None else round(record.first_token * 1000, 3),
+        [
+            AttemptLine(
+                f"{attempt.upstream}/{clean(attempt.model)}",
+                attempt.kind.label if attempt.kind else "success",
+                attempt.status,
+                round(attempt.seconds * 1000, 3),
+            )
             for attempt in record.attempts
         ],
-        "tokens": {"prompt": usage.prompt, "completion": usage.completion, "source": usage.source},
-    }
-    if record.facts:
-        line["facts"] = dict(record.facts)
-    if record.offline is not None:
-        line["offline"] = record.offline
-    if record.losses:
-        line["losses"] = [clean(loss) for loss in record.losses]
-    return line
+        TokensLine(usage.prompt, usage.completion, usage.source),
+        record.facts,
+        record.offline,
+        [clean(loss) for loss in record.losses],
+    )
 
 
-def as_text(line: dict[str, Any]) -> str:
+def as_text(line: Line) -> str:
     """The same line for human eyes."""
-    tried = " → ".join(f"{a['target']} {a['outcome']} {a['ms']:.0f}ms" for a in line["attempts"]) or "-"
-    tokens = line["tokens"]
+    tried = " → ".join(f"{a.target} {a.outcome} {a.ms:.0f}ms" for a in line.attempts) or "-"
     return (
-        f"{line['time']} {line['status']} {line['endpoint']} {line['asked'] or '-'} "
-        f"route={line['route'] or '-'} {tried} {line['ended']} {line['ms']:.0f}ms "
-        f"tokens={tokens['prompt']}+{tokens['completion']} id={line['id']} correlation={line['correlation_id']}"
+        f"{line.time.isoformat(timespec='milliseconds')} {line.status} {line.endpoint} {line.asked or '-'} "
+        f"route={line.route or '-'} {tried} {line.ended} {line.ms:.0f}ms "
+        f"tokens={line.tokens.prompt}+{line.tokens.completion} id={line.id} correlation={line.correlation_id}"
     )
 
 
@@ -85,15 +121,13 @@ class RequestLog:
         self._stream = stream or sys.stderr
         self._encode = msgspec.json.Encoder().encode
         self._lines: list[str] = []
-        self._size = 0
         self._timer: asyncio.TimerHandle | None = None
 
     def write(self, record: UsageRecord) -> None:
         line = line_of(record)
         text = self._encode(line).decode() if self._form == "json" else as_text(line)
         self._lines.append(text)
-        self._size += len(text)
-        if self._size > _FLUSH_SIZE:
+        if len(self._lines) >= _FLUSH_LINES:
             self.flush()
         elif self._timer is None:
             self._timer = asyncio.get_running_loop().call_later(_FLUSH_AFTER, self.flush)
@@ -104,7 +138,7 @@ class RequestLog:
             self._timer.cancel()
             self._timer = None
         if self._lines:
-            lines, self._lines, self._size = self._lines, [], 0
+            lines, self._lines = self._lines, []
             self._stream.write("\n".join(lines) + "\n")
             self._stream.flush()
 

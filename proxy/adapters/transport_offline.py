@@ -18,6 +18,7 @@ class _Answer:
 
     __slots__ = ("_body", "headers")
     status = 200
+    is_complete = True
 
     def __init__(self, body: bytes, content_type: str) -> None:
         self._body = body

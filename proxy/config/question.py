@@ -110,6 +110,10 @@ class Assumed:
     opened: Mapping[str, bool] = field(default_factory=dict)
     models: Mapping[str, frozenset[str]] = field(default_factory=dict)
 
+    @property
+    def version(self) -> int:
+        return self.view.version
+
     def listed(self, upstream: str) -> frozenset[str] | None:
         return self.models.get(upstream) or self.view.listed(upstream)
 
@@ -138,12 +142,13 @@ _LISTS = "lists:"
 def assume(view: View, states: Mapping[str, str], upstreams: Mapping[str, Upstream]) -> Assumed:
     """`view`, but for what is said: `down` or `up` or `lists:MODEL,…` of an upstream, `open` or `closed` of a target.
 
-    Raises ValueError for a state or an upstream that there is not.
+    Several states of one name stand with spaces between them. Raises ValueError for a state or an upstream that there
+    is not.
     """
     down: dict[str, bool] = {}
     opened: dict[str, bool] = {}
     models: dict[str, frozenset[str]] = {}
-    for name, state in states.items():
+    for name, state in ((name, state) for name, several in states.items() for state in several.split()):
         upstream, slash, _ = name.partition("/")
         if upstream not in upstreams:
             raise ValueError(f"the file has no upstream `{upstream[:64]}`{suggest(upstream, upstreams)}")

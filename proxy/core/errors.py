@@ -95,6 +95,10 @@ class ErrorKind(Enum):
         400, _INVALID, "context_length_exceeded", "The request is too long for the model.", "client",
         next_target=True,
     )  # fmt: skip
+    UNTRANSLATABLE = ErrorFacts(
+        400, _INVALID, None, "The request cannot be said in the upstream's protocol.", "client",
+        next_target=True,
+    )  # fmt: skip
     MODEL_ABSENT = ErrorFacts(
         404, _INVALID, "model_not_found", "The upstream does not have this model.", "operator",
         next_target=True,

@@ -41,6 +41,11 @@ class WireResponse(Protocol):
         """Names in lower case; of repeated fields the values joined by a comma."""
         ...
 
+    @property
+    def is_complete(self) -> bool:
+        """True once all of the answer has come in, read or not."""
+        ...
+
     async def read(self) -> bytes:
         """The next piece of the decoded body, as it came; `b""` after the last. Back-pressure: reading is asking."""
         ...
@@ -50,7 +55,7 @@ class WireResponse(Protocol):
         ...
 
     def close(self) -> None:
-        """Give the connection back if the answer was read to its end, else abort it. Safe to call twice."""
+        """Give the connection back if the answer is complete, else abort it. Safe to call twice."""
         ...
 
 

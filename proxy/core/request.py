@@ -54,6 +54,10 @@ class Inbound:
     arrived: float
     is_admin: bool = False
 
+    def let_go(self) -> None:
+        """Forget the body: the only change there is, for an answer may take minutes and a body be large."""
+        object.__setattr__(self, "body", b"")
+
     @property
     def refuses_offline(self) -> bool:
         """True if the caller or its tenant wants the error rather than a synthesized answer."""

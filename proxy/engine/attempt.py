@@ -47,7 +47,7 @@ _REQUEST_HEAD = (
 
 @dataclass(slots=True)
 class Delivery:
-    """One request on its way to an answer; `deadline` is monotonic seconds and no attempt outlives it."""
+    """One request of `size` bytes on its way to an answer; no attempt outlives `deadline`, monotonic seconds."""
 
     journey: Journey
     inbound: Inbound
@@ -56,6 +56,7 @@ class Delivery:
     snapshot: Snapshot
     heartbeat: Heartbeat | None
     deadline: float
+    size: int
 
 
 class Attempts:
@@ -72,12 +73,12 @@ class Attempts:
         self._offline = offline
         self._dialects = dialects
         self._clock = clock
+        self._lingering: set[asyncio.Task[None]] = set()
 
     async def make(self, delivery: Delivery, target: Target, key: Secret) -> None:
         """Returns when the client has its answer or was told that it broke off.
 
-        Raises UpstreamFailure while another target may still answer, ProxyError if the request cannot be put to this
-        target at all.
+        Raises UpstreamFailure while another target may still answer.
         """
         journey, started = delivery.journey, self._clock.monotonic()
         outcome: UpstreamFailure | None = None
@@ -88,8 +89,6 @@ class Attempts:
             if journey.target is None:
                 raise
             await self._tell_break(delivery, failure)
-        except ProxyError:
-            raise
         except Exception as error:
             log.exception("attempt failed", extra={"request_id": journey.id})
             outcome = UpstreamFailure(ErrorKind.FAULT, type(error).__name__)
@@ -119,13 +118,26 @@ class Attempts:
         spoken = self._dialects[spoken_at(target, inbound.dialect, inbound.body)]
         created = int(delivery.journey.at.timestamp())
         params = self._params(delivery, target)
-        crossing = cross(delivery.dialect, spoken, inbound.body, inbound.peek, target, params, created)
+        try:
+            crossing = cross(delivery.dialect, spoken, inbound.body, inbound.peek, target, params, created)
+        except ProxyError as error:
+            raise UpstreamFailure(
+                ErrorKind.UNTRANSLATABLE,
+                sent=False,
+                client_message=error.message,
+                param=error.param,
+                code=error.code,
+            ) from error
         head = self._head(delivery, upstream, key)
         path = upstream.base + spoken.path(upstream.paths[spoken.name], target.model, inbound.peek.stream)
         timeouts = self._timeouts(delivery, upstream)
-        requests = [WireRequest(upstream.origin, "POST", path, head, body, timeouts) for body in crossing.bodies]
+
+        def request(number: int) -> WireRequest:
+            return WireRequest(upstream.origin, "POST", path, head, crossing.take(number), timeouts)
+
+        delivery.journey.tries += not upstream.offline
         deliver = self._streamed if inbound.peek.stream else self._whole
-        await deliver(delivery, target, crossing, requests)
+        await deliver(delivery, target, crossing, request)
 
     def _params(self, delivery: Delivery, target: Target) -> Mapping[str, Any]:
         """What is laid over the caller's fields: the route's and target's own, and the tenant's where he was silent."""
@@ -150,12 +162,14 @@ class Attempts:
             raise UpstreamFailure(ErrorKind.DEADLINE, sent=False)
         return replace(timeouts, attempt=left, first_byte=min(timeouts.first_byte, left))
 
-    async def _open(self, delivery: Delivery, upstream: Upstream, request: WireRequest) -> WireResponse:
-        """Send, and judge the status; the caller closes what it gets."""
+    async def _open(
+        self, delivery: Delivery, upstream: Upstream, request: WireRequest
+    ) -> tuple[WireResponse, Timeouts]:
+        """Send, and judge the status; the caller closes what it gets. The request is let go once it is answered."""
         transport = self._offline(delivery.snapshot.offline) if upstream.offline else self._transport
         response = await transport.send(request)
         if 200 <= response.status < 300:
-            return response
+            return response, request.timeouts
         try:
             body = await _read_whole(response, _ERROR_LIMIT, cut=True)
         finally:
@@ -163,14 +177,12 @@ class Attempts:
         raise upstream.classify(response.status, response.headers, body)
 
     async def _whole(
-        self, delivery: Delivery, target: Target, crossing: Crossing, requests: Sequence[WireRequest]
+        self, delivery: Delivery, target: Target, crossing: Crossing, request: Callable[[int], WireRequest]
     ) -> None:
         bodies = []
-        for request in requests:
-            response = await self._open(delivery, target.upstream, request)
-            expiry = asyncio.get_running_loop().call_later(
-                request.timeouts.attempt, response.expire, ErrorKind.IDLE_TIMEOUT
-            )
+        for number in range(crossing.count):
+            response, timeouts = await self._open(delivery, target.upstream, request(number))
+            expiry = asyncio.get_running_loop().call_later(timeouts.attempt, response.expire, ErrorKind.IDLE_TIMEOUT)
             try:
                 bodies.append(await _read_whole(response, _ANSWER_LIMIT))
             finally:
@@ -178,21 +190,20 @@ class Attempts:
                 response.close()
         answer = crossing.answer(bodies)
         journey = self._commit(delivery, target, crossing)
-        self._account(journey, delivery.inbound, answer)
+        self._account(journey, delivery, answer)
         journey.status = 200
         head = [(b"content-type", b"application/json"), (b"content-length", b"%d" % len(answer.body))]
         await delivery.reply.start(200, head + journey.receipt())
         await delivery.reply.finish(answer.body)
 
     async def _streamed(
-        self, delivery: Delivery, target: Target, crossing: Crossing, requests: Sequence[WireRequest]
+        self, delivery: Delivery, target: Target, crossing: Crossing, request: Callable[[int], WireRequest]
     ) -> None:
         assert delivery.heartbeat is not None
         reply, journey = delivery.reply, delivery.journey
-        for number, request in enumerate(requests):
+        for number in range(crossing.count):
             passage = crossing.passage(number)
-            response = await self._open(delivery, target.upstream, request)
-            timeouts = request.timeouts
+            response, timeouts = await self._open(delivery, target.upstream, request(number))
             expiry = asyncio.get_running_loop().call_later(timeouts.attempt, response.expire, ErrorKind.IDLE_TIMEOUT)
             waiting = asyncio.get_running_loop().call_later(
                 timeouts.first_token, response.expire, ErrorKind.FIRST_TOKEN_TIMEOUT
@@ -205,16 +216,14 @@ class Attempts:
                 delivery.heartbeat.heard()
                 await reply.write(held)
                 await relay(response, passage, reply, delivery.heartbeat)
-                if number == len(requests) - 1:
+                if number == crossing.count - 1:
                     delivery.heartbeat.stop()
                     await reply.finish()
-                expiry.cancel()
-                await self._linger(response)
             finally:
                 waiting.cancel()
                 expiry.cancel()
-                response.close()
-                self._account(journey, delivery.inbound, passage)
+                self._part(response, passage)
+                self._account(journey, delivery, passage)
 
     async def _begin(self, delivery: Delivery, target: Target, crossing: Crossing) -> None:
         """The commit: from here on this target answers, or the client is told that it broke off."""
@@ -231,16 +240,26 @@ class Attempts:
         journey = delivery.journey
         journey.target, journey.mode, journey.losses = target, crossing.mode, tuple(crossing.losses)
         journey.offline = target.model if target.upstream.offline else None
+        delivery.inbound.let_go()  # nobody else will be asked, and the answer may take long
         return journey
 
-    def _account(self, journey: Journey, inbound: Inbound, told: Answer | Passage) -> None:
+    def _account(self, journey: Journey, delivery: Delivery, told: Answer | Passage) -> None:
         """Take over what the answer says of itself; of several prompts' answers the usages add up."""
         if journey.target is None:
             return
-        usage = told.usage or counted(len(inbound.body), told.written)
+        usage = told.usage or counted(delivery.size, told.written)
         journey.usage = _add(journey.usage, usage) if journey.usage.source != "unknown" else usage
         journey.reported_model = told.model
         journey.ended = told.finish or "stop"
+
+    def _part(self, response: WireResponse, passage: Passage) -> None:
+        """Let go of an upstream; one that has said all but not ended yet gets a moment, on nobody's time."""
+        if response.is_complete or not passage.ended:
+            response.close()
+        else:
+            task = asyncio.create_task(self._linger(response))
+            self._lingering.add(task)
+            task.add_done_callback(self._lingering.discard)
 
     async def _linger(self, response: WireResponse) -> None:
         """Read what follows the end mark, so that the connection can be used again; not for long."""
@@ -252,6 +271,7 @@ class Attempts:
             return
         finally:
             expiry.cancel()
+            response.close()
 
     async def _tell_break(self, delivery: Delivery, failure: UpstreamFailure) -> None:
         """The answer had begun: say so with one error event, and neither an end mark nor a finish reason."""

@@ -49,11 +49,11 @@ class Engine:
         journey.decision = decision
         dialect = self._dialects[inbound.dialect]
         deadline = journey.started + decision.deadline
-        delivery = Delivery(journey, inbound, dialect, reply, snapshot, None, deadline)
+        delivery = Delivery(journey, inbound, dialect, reply, snapshot, None, deadline, len(inbound.body))
         self.live.under_way += 1
         try:
             if inbound.peek.stream:
-                delivery.heartbeat = _heartbeat(delivery, snapshot.server.heartbeat)
+                delivery.heartbeat = _heartbeat(delivery, self.live.server.heartbeat)
             await self._walk(delivery, decision)
         finally:
             self.live.under_way -= 1
@@ -73,10 +73,8 @@ class Engine:
             if target.upstream.offline and not _offline_may_answer(delivery, target.model):
                 continue
             for key in target.upstream.keys or (NO_KEY,):
-                if not target.upstream.offline:
-                    if journey.tries >= decision.max_attempts:
-                        break
-                    journey.tries += 1
+                if journey.tries >= decision.max_attempts and not target.upstream.offline:
+                    break
                 failure = await self._try(delivery, target, key)
                 if failure is None:
                     return

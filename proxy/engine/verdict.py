@@ -23,17 +23,18 @@ def rejection(failure: UpstreamFailure) -> ProxyError:
 def exhausted(failures: Sequence[tuple[str, UpstreamFailure]]) -> ProxyError:
     """All targets failed: one error for (target, failure) pairs in the order they were tried.
 
-    A client can act on a context error (shorten), on an absent model (name another) and on throttling (wait), so
-    these decide only if every target said the same; otherwise the last failure that was not one of them does.
+    A client can act on a context error (shorten), on what cannot be translated (leave it out), on an absent model (name
+    another) and on throttling (wait), so these decide only if every target said the same; otherwise the last failure
+    that was not one of them does.
     """
     if not failures:
         return ProxyError(ErrorKind.NO_CANDIDATE)
     kinds = {failure.kind for _, failure in failures}
     deciding = failures[-1][1]
     if len(kinds) > 1:
-        soft = (ErrorKind.CONTEXT, ErrorKind.MODEL_ABSENT, ErrorKind.THROTTLE)
+        soft = (ErrorKind.CONTEXT, ErrorKind.UNTRANSLATABLE, ErrorKind.MODEL_ABSENT, ErrorKind.THROTTLE)
         deciding = next((f for _, f in reversed(failures) if f.kind not in soft), deciding)
-    if deciding.kind is ErrorKind.CONTEXT:
+    if deciding.kind in (ErrorKind.CONTEXT, ErrorKind.UNTRANSLATABLE):
         return rejection(deciding)
     told = "; ".join(f"{target}: {failure.kind.label}" for target, failure in failures)
     waits = [failure.retry_after for _, failure in failures if failure.retry_after is not None]

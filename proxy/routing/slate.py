@@ -12,7 +12,7 @@ from proxy.core.family import UNKNOWN
 from proxy.routing.facts import Facts
 from proxy.routing.families import Families, Refusal, refusal
 from proxy.routing.names import AS_ASKED, own_choice
-from proxy.routing.orders import Prices, Rank
+from proxy.routing.orders import Prices, Rank, listed
 from proxy.routing.view import View
 
 _SHOWN = 3  # targets whose refusal is told to the client
@@ -38,6 +38,7 @@ class Slate:
     skipped: list[Step] = field(default_factory=list)
     refused: list[tuple[Target, Refusal]] = field(default_factory=list)
     seen: set[tuple[str, str]] = field(default_factory=set)
+    is_ranked: bool = False
 
     def add_named(self, targets: Sequence[Target], params: Mapping[str, Any]) -> None:
         """What the caller named, in its own order; an offline answer that was asked for by name is no last resort."""
@@ -49,8 +50,16 @@ class Slate:
         fit = list(self._fit(targets, {}))
         models = [target for target in fit if not target.upstream.offline]
         self.offline += [target for target in fit if target.upstream.offline]
-        for target in rank(models, self.facts, self.view, self.prices) if len(models) > 1 else models:
+        if len(models) > 1 and rank is not listed:
+            self.is_ranked = True
+            models = list(rank(models, self.facts, self.view, self.prices))
+        for target in models:
             self._place(target)
+
+    @property
+    def is_lasting(self) -> bool:
+        """True if nothing of this one request but its names went into the result."""
+        return not self.is_ranked and not self.refused
 
     def close(self, last: Sequence[Target]) -> tuple[Target, ...]:
         """The decision's candidates; `last` are the offline answers of every route.

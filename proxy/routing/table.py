@@ -11,7 +11,8 @@ from proxy.routing.facts import Facts
 from proxy.routing.families import Families
 from proxy.routing.index import Index
 from proxy.routing.matchers import Condition, compile_match
-from proxy.routing.names import Named, Names
+from proxy.routing.memory import Memory
+from proxy.routing.names import AS_ASKED, Named, Names
 from proxy.routing.orders import ORDERS, Prices, Rank
 from proxy.routing.routes import BoundRoute, RouteConfig
 from proxy.routing.slate import Slate
@@ -74,7 +75,7 @@ class RouteTable:
     maps a plan to the patterns of the names it may ask for.
     """
 
-    __slots__ = ("_by_name", "_families", "_index", "_offline", "names", "prices", "rules")
+    __slots__ = ("_by_name", "_families", "_index", "_memory", "_offline", "names", "prices", "rules")
 
     def __init__(
         self,
@@ -96,6 +97,7 @@ class RouteTable:
         self._by_name = {rule.name: rule for rule in self.rules}
         self._index = Index([(rule.config.match, rule.conditions) for rule in self.rules])
         self._families = families
+        self._memory = Memory()
         self._offline = tuple(offline)
         self.prices = prices or {}
 
@@ -106,9 +108,22 @@ class RouteTable:
         content. With a `trace`, every rule is asked in turn by the same tests, and the decision's `why` says it all.
         """
         rule = self._forced(facts, trace) or self._first(facts, trace)
+        refuses = facts.inbound.refuses_offline or (rule is not None and rule.config.offline == "never")
+        number = -1 if rule is None else rule.number
+        key = (number, facts.model, facts.tenant, facts.plan, refuses)
+        if trace is None and (known := self._memory.recall(key, facts, view)) is not None:
+            return known
+        slate = self._slate(rule, facts, view, refuses, trace)
+        candidates = slate.close(self._offline)
+        decision = _decision(rule, candidates, facts, (*_told(trace), *slate.skipped))
+        if trace is None and slate.is_lasting:
+            self._memory.keep(key, decision, view)
+        return decision
+
+    def _slate(self, rule: Rule | None, facts: Facts, view: View, refuses: bool, trace: Trace | None) -> Slate:
+        """All targets that the request may go to."""
         named = self._named(rule, facts, view)
         kept = self.names.kept(facts.model) if named is None else named.kept
-        refuses = facts.inbound.refuses_offline or (rule is not None and rule.config.offline == "never")
         slate = Slate(facts, view, self._families, self.prices, kept, refuses)
         if trace is not None:
             trace.skipped = slate.skipped
@@ -117,8 +132,7 @@ class RouteTable:
             slate.add_named(targets, {} if rule is None else rule.config.params)
         if rule is not None:
             slate.add(rule.targets, rule.rank)
-        candidates = slate.close(self._offline)
-        return _decision(rule, candidates, facts, (*_told(trace), *slate.skipped))
+        return slate
 
     def _first(self, facts: Facts, trace: Trace | None) -> Rule | None:
         if trace is None:
@@ -149,10 +163,18 @@ class RouteTable:
     def _named(self, rule: Rule | None, facts: Facts, view: View) -> Named | None:
         """What the caller named; None only if it is unknown and the rule takes it nevertheless."""
         named = self.names.find(facts.model, view)
-        known = named is not None or (rule is not None and rule.names_models)
+        known = named is not None or (rule is not None and (rule.names_models or _may_have(rule, view)))
         if not known or not self.names.permits(facts.plan, facts.model, named):
             raise self.names.unknown(facts.plan, facts.model, view)
         return named
+
+
+def _may_have(rule: Rule, view: View) -> bool:
+    """True while an upstream that takes any name has not told which it knows: it may have been down from the start."""
+    return rule.takes_all and any(
+        target.model == AS_ASKED and target.upstream.disabled is None and view.listed(target.upstream.name) is None
+        for target in rule.targets
+    )
 
 
 def _compiled(number: int, route: BoundRoute) -> Rule:

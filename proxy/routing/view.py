@@ -10,7 +10,13 @@ from proxy.core.decision import Target
 
 
 class View(Protocol):
-    """The state of upstreams and targets, read during one decision."""
+    """The state of upstreams and targets, read during one decision.
+
+    `version` changes whenever `listed`, `is_down` or `is_open` would answer otherwise than before.
+    """
+
+    @property
+    def version(self) -> int: ...
 
     def listed(self, upstream: str) -> frozenset[str] | None:
         """The models that an upstream lists, None while that is unknown."""
@@ -46,6 +52,7 @@ class StillView:
     opened: frozenset[str] = frozenset({"offline/stale"})
     first_tokens: Mapping[str, float] = field(default_factory=dict)
     busy: Mapping[str, int] = field(default_factory=dict)
+    version: int = 0
 
     def listed(self, upstream: str) -> frozenset[str] | None:
         return self.models.get(upstream)

@@ -31,7 +31,7 @@ _WELL_FORMED = re.compile(r"[A-Za-z0-9._-]{1,128}")
 
 def new_request_id() -> str:
     """Unlike any other's, of any process; nothing rests on its being hard to guess."""
-    return "req_" + random.randbytes(12).hex()
+    return "req_" + random.randbytes(12).hex()  # noqa: S311
 
 
 def correlation_of(headers: dict[str, str], request_id: str) -> str:
@@ -86,7 +86,7 @@ class Endpoint:
     @property
     def server(self) -> ServerConfig:
         """The limits that hold while a request is being read."""
-        return self._engine.live.snapshot.server
+        return self._engine.live.server
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         journey, headers = self.open(scope["path"], scope["headers"])
@@ -109,9 +109,14 @@ class Endpoint:
         correlation_id = correlation_of(headers, request_id)
         return Journey(request_id, correlation_id, path, clock.monotonic(), clock.wall()), headers
 
-    async def answer(self, journey: Journey, headers: dict[str, str], body: bytes, reply: BorderReply) -> None:
-        """Serve a request whose body is here; being cancelled means that the client left, if `reply` says so."""
-        await self._guarded(self._serve(journey, headers, body, reply), journey, reply)
+    def answer(
+        self, journey: Journey, headers: dict[str, str], body: bytes, reply: BorderReply
+    ) -> Coroutine[None, None, None]:
+        """Serve a request whose body is here; being cancelled means that the client left, if `reply` says so.
+
+        No coroutine of its own, whose frame would hold the body as long as the answer takes.
+        """
+        return self._guarded(self._serve(journey, headers, body, reply), journey, reply)
 
     async def refuse(self, error: ProxyError, journey: Journey, reply: BorderReply) -> None:
         """Turn away a request whose body could not be read."""
@@ -137,7 +142,7 @@ class Endpoint:
 
     async def _serve(self, journey: Journey, headers: dict[str, str], body: bytes, reply: BorderReply) -> None:
         snapshot = self._engine.live.snapshot
-        check_host(headers, snapshot.server.trusted_hosts)
+        check_host(headers, self.server.trusted_hosts)
         tenant, is_admin = self._identities.identify(headers, snapshot)
         inbound = Inbound(
             id=journey.id,
@@ -151,6 +156,7 @@ class Endpoint:
             arrived=journey.started,
             is_admin=is_admin,
         )
+        del body  # from here on `inbound` holds it alone, and can let it go
         await self._engine.serve(journey, inbound, reply)
 
     async def _refuse(self, error: ProxyError, journey: Journey, reply: BorderReply) -> None:

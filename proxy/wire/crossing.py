@@ -25,8 +25,12 @@ class Crossing(Protocol):
     def mode(self) -> Mode: ...
 
     @property
-    def bodies(self) -> Sequence[bytes]:
-        """The request bodies to send, one after another: more than one only where several prompts must be split."""
+    def count(self) -> int:
+        """How many requests are to be sent, one after another: more than one only where prompts must be split."""
+        ...
+
+    def take(self, number: int) -> bytes:
+        """The body of request `number`, once: it is not kept here for as long as an answer may take."""
         ...
 
     @property
@@ -43,10 +47,16 @@ class Crossing(Protocol):
         ...
 
 
+def _take(bodies: list[bytes], number: int) -> bytes:
+    body, bodies[number] = bodies[number], b""
+    return body
+
+
 class Identity:
     """Same dialect on both sides: the caller's bytes, with the target's model."""
 
-    __slots__ = ("_dialect", "_peek", "bodies")
+    __slots__ = ("_bodies", "_dialect", "_peek")
+    count = 1
     mode = Mode.IDENTITY
     losses: Sequence[str] = ()
 
@@ -55,7 +65,10 @@ class Identity:
     ) -> None:
         self._dialect = dialect
         self._peek = peek
-        self.bodies = (dialect.prepare(body, peek, target.model, target.upstream.quirks, params),)
+        self._bodies = [dialect.prepare(body, peek, target.model, target.upstream.quirks, params)]
+
+    def take(self, number: int) -> bytes:
+        return _take(self._bodies, number)
 
     def passage(self, number: int) -> Passage:  # noqa: ARG002 — there is one body
         return self._dialect.tap(self._peek)
@@ -67,7 +80,7 @@ class Identity:
 class Translated:
     """Different dialects: decoded once, encoded for the target, and the answer's events encoded for the caller."""
 
-    __slots__ = ("_chats", "_created", "_encoder", "_inbound", "_upstream", "bodies", "losses")
+    __slots__ = ("_bodies", "_chats", "_created", "_encoder", "_inbound", "_upstream", "count", "losses")
     mode = Mode.TRANSLATE
 
     def __init__(
@@ -78,14 +91,18 @@ class Translated:
         target: Target,
         created: int,
     ) -> None:
+        self.count = len(chats)
         self._inbound = inbound
         self._upstream = upstream
         self._chats = chats
         self._created = created
         self._encoder: Encoder | None = None
         losses, quirks, family = Losses(), target.upstream.quirks, target.family or UNKNOWN
-        self.bodies = tuple(upstream.encode_request(chat, quirks, family, losses) for chat in chats)
+        self._bodies = [upstream.encode_request(chat, quirks, family, losses) for chat in chats]
         self.losses = tuple(dict.fromkeys(str(loss) for loss in losses.found))
+
+    def take(self, number: int) -> bytes:
+        return _take(self._bodies, number)
 
     def passage(self, number: int) -> Passage:
         if self._encoder is None:  # one encoder for all prompts: one id, one beginning, one end mark

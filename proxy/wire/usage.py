@@ -17,10 +17,10 @@ def read_usage(usage: Any) -> Usage | None:
     """
     if not isinstance(usage, dict) or not ("prompt_tokens" in usage or "completion_tokens" in usage):
         return None
-    prompt, completion, total = (_count(usage, f"{name}_tokens") for name in ("prompt", "completion", "total"))
+    prompt, completion = _count(usage, "prompt_tokens"), _count(usage, "completion_tokens")
     details, output = usage.get("prompt_tokens_details"), usage.get("completion_tokens_details")
     reasoning = _count(output, "reasoning_tokens")
-    if reasoning and total == prompt + completion + reasoning:
+    if reasoning and _count(usage, "total_tokens") == prompt + completion + reasoning:
         completion += reasoning
     cached = min(prompt, _count(details, "cached_tokens") or _count(usage, "prompt_cache_hit_tokens"))
     return Usage(
@@ -46,6 +46,8 @@ def write_usage(usage: Usage) -> dict[str, Any]:
 
 def _count(holder: Any, name: str) -> int:
     value = holder.get(name) if isinstance(holder, dict) else None
+    if value is None:
+        return 0
     if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value <= _MOST:
         return 0
     return int(value)

@@ -67,7 +67,6 @@ CANNOT_CROSS = {
 }
 
 
-@pytest.mark.xfail(reason="a request that cannot be put to one target is refused before the next one is asked")
 @pytest.mark.parametrize("fields", CANNOT_CROSS.values(), ids=CANNOT_CROSS)
 async def test_what_a_chat_cannot_say_is_never_dropped_in_silence(proxy, one, two, fields):
     """It goes to an upstream that has the endpoint."""

@@ -9,7 +9,7 @@ import socket
 import ssl
 from collections.abc import Iterator
 from itertools import chain, zip_longest
-from typing import Final, TypeAlias
+from typing import Any, Final, TypeAlias
 
 from proxy.adapters.http1.connection import Connection
 from proxy.core.decision import Origin, Timeouts
@@ -22,7 +22,7 @@ _PROXY_HEAD_LIMIT: Final = 64 * 1024
 _PROXY_AGREED: Final = re.compile(rb"HTTP/1\.[01] 2\d\d[ \r]")
 _PROXY_STATUS: Final = re.compile(rb"HTTP/1\.[01] (\d{3})[ \r]")
 
-_Address: TypeAlias = tuple[socket.AddressFamily, tuple[str | int, ...]]
+_Address: TypeAlias = tuple[socket.AddressFamily, Any]  # a socket address has the form of its family
 _Lookup: TypeAlias = "asyncio.Future[list[_Address]]"
 
 # X509_V_ERR_* of OpenSSL: the number says it shortly; OpenSSL's own text can quote the certificate.
@@ -122,7 +122,7 @@ def _look_up(host: str, port: int) -> list[_Address]:
         raise OSError("not a host name") from None
     first = [(family, address) for family, _, _, _, address in found if family == found[0][0]]
     others = [(family, address) for family, _, _, _, address in found if family != found[0][0]]
-    return [a for a in chain.from_iterable(zip_longest(first, others)) if a is not None]
+    return [address for address in chain.from_iterable(zip_longest(first, others)) if address is not None]
 
 
 async def _reach(loop: asyncio.AbstractEventLoop, addresses: list[_Address], seconds: float) -> socket.socket:

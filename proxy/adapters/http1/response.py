@@ -162,6 +162,10 @@ class Response:
             await self._wait()
 
     @property
+    def is_complete(self) -> bool:
+        return self._is_complete
+
+    @property
     def has_head(self) -> bool:
         return self._has_head
 
@@ -193,7 +197,7 @@ class Response:
             return
         if self._has_head:
             self._connection.deadline.set(self._loop.time() + self._idle)
-            if self._is_complete:
+            if self.is_complete:  # by a callback of the parser, which the type checker cannot see
                 self._connection.deadline.clear()
             elif self._buffered > HIGH_WATER and not self._is_paused:
                 self._pause()

@@ -1,9 +1,9 @@
 """A log of real records replayed over two versions of a file."""
 
-import json
 from datetime import UTC, datetime
 from typing import Any
 
+import msgspec
 import pytest
 
 from proxy.adapters.logs import line_of
@@ -49,7 +49,7 @@ def line(asked: str = "auto", prompt: int = 1000, completion: int = 100, **facts
         first_token=None,
         facts=facts,
     )
-    return json.dumps(line_of(record))
+    return msgspec.json.encode(line_of(record)).decode()
 
 
 BIG = "{name: all, use: [cloud/big]}"

@@ -40,9 +40,11 @@ def test_the_configuration_comes_first() -> None:
     }
     families = Families(FAMILIES, own)
 
-    assert Family(10, frozenset({"tools"})) == families.of("cloud", "gpt-6-sol")
-    assert Family(922_000, frozenset({"json_schema"})) == families.of("other", "gpt-6-sol")
-    assert Family(None, frozenset({"images"})) == families.of("cloud", "mine-1")
+    gpt = families.of("cloud", "gpt-6-sol")
+    assert (gpt.context, gpt.lacks) == (10, {"tools"})
+    gpt = families.of("other", "gpt-6-sol")
+    assert (gpt.context, gpt.lacks) == (922_000, {"json_schema"})
+    assert Family(lacks=frozenset({"images"})) == families.of("cloud", "mine-1")
 
 
 def test_a_name_of_any_length_is_looked_up() -> None:
@@ -58,8 +60,8 @@ TOOLS = {"tools": [{"type": "function"}]}
         (Family(), {"prompt": "x" * 1_000_000, "fields": TOOLS}, None),
         (Family(100), {"prompt": "x" * 1000}, ErrorKind.CONTEXT),
         (Family(1000), {"prompt": "x" * 1000}, None),
-        (Family(None, frozenset({"tools"})), {"fields": TOOLS}, ErrorKind.BAD_REQUEST),
-        (Family(None, frozenset({"images"})), {"fields": TOOLS}, None),
+        (Family(lacks=frozenset({"tools"})), {"fields": TOOLS}, ErrorKind.BAD_REQUEST),
+        (Family(lacks=frozenset({"images"})), {"fields": TOOLS}, None),
     ],
 )
 def test_refusals(family: Family, request_facts: dict[str, object], kind: ErrorKind | None) -> None:

@@ -83,9 +83,16 @@ class TestNamedModels:
 
     @pytest.mark.parametrize("plan", [None, "free"])
     def test_an_unknown_name_is_refused_by_every_route_that_does_not_name_it(self, plan: str | None) -> None:
-        error = refused(ErrorKind.MODEL_NOT_FOUND, self.ROUTES, facts("fsat", plan=plan), WELL)
+        view = StillView(models={"local": frozenset()})
+        error = refused(ErrorKind.MODEL_NOT_FOUND, self.ROUTES, facts("fsat", plan=plan), view)
 
         assert "`fast`" in error.message
+
+    def test_an_unknown_name_passes_while_an_upstream_that_takes_any_has_told_no_names(self) -> None:
+        """It may have been down from the start; it is asked, and knows best."""
+        candidates = self.ROUTES.decide(facts("fsat"), WELL).candidates
+
+        assert places(candidates)[0] == "local/fsat"
 
     def test_an_offline_answer_that_is_asked_for_comes_first(self) -> None:
         candidates = self.ROUTES.decide(facts("offline/rules"), WELL).candidates
