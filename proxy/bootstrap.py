@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import gc
 import json
+import logging
 import os
 import secrets
 import signal
@@ -12,6 +13,7 @@ import sys
 import threading
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager, contextmanager
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -19,12 +21,15 @@ from typing import Any
 from starlette.types import ASGIApp
 
 from proxy.adapters import logs
-from proxy.adapters.keys_sqlite import SqliteKeys
+from proxy.adapters.keys_sqlite import KnownKeys
+from proxy.adapters.private import make_private
 from proxy.adapters.transport_http import HttpTransport
 from proxy.adapters.transport_offline import OfflineTransport
 from proxy.adapters.watch import watch
+from proxy.config.cases import prove
 from proxy.config.compile import Snapshot
 from proxy.config.load import read
+from proxy.config.problems import ConfigError
 from proxy.core.clock import SystemClock
 from proxy.core.secret import Secret
 from proxy.engine.attempt import Attempts
@@ -32,13 +37,17 @@ from proxy.engine.catalog import Catalog
 from proxy.engine.live import Live
 from proxy.engine.pipeline import Engine
 from proxy.engine.reload import Reloader
-from proxy.engine.tasks import supervise
+from proxy.engine.tasks import supervise, whenever
 from proxy.web.app import build_app
 from proxy.web.identity import Identities
 from proxy.wire import dialects as wire_dialects
 
+log = logging.getLogger("failsoft")
+
 CONFIG_VARIABLE = "FAILSOFT_CONFIG"
 """Tells worker processes which file to serve."""
+HOST_VARIABLE = "FAILSOFT_HOST"
+"""Tells worker processes on which address they listen."""
 
 _CATALOG_EVERY = 60.0
 _GC_THRESHOLDS = (20_000, 20, 100)
@@ -64,17 +73,9 @@ def admin_keys(snapshot: Snapshot, folder: Path) -> tuple[Sequence[Secret], bool
     if configured:
         return configured, False
     file = folder / _ADMIN_KEY_FILE
-    try:
-        return [Secret(file.read_text().strip())], False
-    except FileNotFoundError:
-        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        key = "fs-admin-" + secrets.token_urlsafe(24)
-        try:
-            with os.fdopen(os.open(file, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as opened:
-                opened.write(key + "\n")
-        except FileExistsError:  # another worker was faster
-            return [Secret(file.read_text().strip())], False
-        return [Secret(key)], True
+    key = "fs-admin-" + secrets.token_urlsafe(24)
+    is_new = not file.exists() and make_private(file, lambda draft: draft.write_text(key + "\n"))
+    return [Secret(file.read_text().strip())], is_new
 
 
 def assemble(
@@ -100,23 +101,23 @@ def assemble(
     request_log = logs.RequestLog(snapshot.logging.format)
     engine = Engine(live, Attempts(transport, offline, dialects, clock), inbound, [live, request_log], clock)
     catalog = Catalog(live, transport)
-    issued = SqliteKeys((folder or state_folder(os.environ)) / KEYS_FILE)
-    reloader = Reloader(live, source or (lambda: snapshot))
-
-    async def reload() -> None:
-        await reloader.reload()
-        await catalog.refresh(at_once=True)
+    issued = KnownKeys((folder or state_folder(os.environ)) / KEYS_FILE)
+    reloader = Reloader(live, source or (lambda: snapshot), catalog.outdate)
+    hung_up = asyncio.Event()
 
     @asynccontextmanager
     async def running() -> AsyncIterator[None]:
         gc.collect()
         gc.freeze()  # what was built by now lives as long as the process: the collector need not look at it again
         gc.set_threshold(*_GC_THRESHOLDS)
-        duties = {"catalog": lambda: catalog.keep_fresh(_CATALOG_EVERY)}
+        duties = {
+            "catalog": lambda: catalog.keep_fresh(_CATALOG_EVERY),
+            "hang-up": lambda: whenever(hung_up, reloader.reload),
+        }
         if source is not None:
-            duties["reload"] = lambda: watch(Path(snapshot.file), reload)
+            duties["watch"] = lambda: watch(Path(snapshot.file), reloader.reload)
         work = [asyncio.create_task(supervise(name, duty)) for name, duty in duties.items()]
-        with _on_hangup(lambda: work.append(asyncio.create_task(reload()))):
+        with _on_hangup(hung_up.set):
             yield
         for task in work:
             task.cancel()
@@ -131,15 +132,41 @@ def assemble(
 def worker() -> ASGIApp:
     """The application of one worker process; the command line has checked the file before."""
     file = Path(os.environ[CONFIG_VARIABLE])
-    snapshot = read(file, os.environ)
+    snapshot = listening_on(os.environ[HOST_VARIABLE], read(file, os.environ))
     logs.configure(snapshot.logging.format, snapshot.logging.level)
     keys, _ = admin_keys(snapshot, state_folder(os.environ))
-    return assemble(snapshot, keys, source(file))
+    return assemble(examined(snapshot), keys, source(file))
 
 
 def source(file: Path) -> Callable[[], Snapshot]:
-    """Reads `file` anew, with the environment of this process."""
-    return lambda: read(file, os.environ)
+    """Reads `file` anew, with the environment of this process; refuses it if one of its own tests fails."""
+    dialects = wire_dialects.discover()
+
+    def read_proved() -> Snapshot:
+        snapshot = read(file, os.environ)
+        prove(snapshot, dialects)
+        return snapshot
+
+    return read_proved
+
+
+def listening_on(host: str, snapshot: Snapshot) -> Snapshot:
+    """The same where another host was asked for than the file's: what may be served without a key depends on it."""
+    return replace(snapshot, server=snapshot.server.model_copy(update={"host": host}))
+
+
+def examined(snapshot: Snapshot) -> Snapshot:
+    """The same with its own failing tests among the warnings, and said aloud.
+
+    A start is not refused for them: a proxy that answers by a doubtful route is better than none.
+    """
+    try:
+        prove(snapshot, wire_dialects.discover())
+    except ConfigError as error:
+        for problem in error.problems:
+            log.error("a test of the configuration fails: %s", problem)
+        return replace(snapshot, warnings=(*snapshot.warnings, *error.problems))
+    return snapshot
 
 
 @contextmanager

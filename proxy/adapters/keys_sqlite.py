@@ -7,18 +7,19 @@ import os
 import secrets
 import sqlite3
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import closing, contextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
+from proxy.adapters.private import make_private
 from proxy.core.digest import digest
 from proxy.core.ports import IssuedKey
 
 log = logging.getLogger("failsoft")
 
 _SCHEMA = """
-CREATE TABLE IF NOT EXISTS keys (
+CREATE TABLE keys (
     id TEXT PRIMARY KEY,
     digest TEXT NOT NULL UNIQUE,
     tenant TEXT NOT NULL,
@@ -29,24 +30,87 @@ CREATE TABLE IF NOT EXISTS keys (
     revoked REAL
 ) STRICT
 """
-_COLUMNS = "id, digest, tenant, plan, label, created, expires, revoked"
-_LOOK_EVERY = 1.0  # seconds; a revoked key is good for this long at most
-_BUSY = 5.0  # seconds to wait for another process that writes
+_ALL = "SELECT id, digest, tenant, plan, label, created, expires, revoked FROM keys"
+_INSERT = "INSERT INTO keys (id, digest, tenant, plan, label, created, expires, revoked) VALUES (?,?,?,?,?,?,?,?)"
+_PATIENCE = 5.0  # seconds a command waits for another process that writes
+
+_UNFIT = (sqlite3.Error, OSError, ValueError, OverflowError)
+"""What a file that is no database of keys, or a damaged one, raises."""
 
 
-class SqliteKeys:
-    """Implements `KeyStore`, and what the command line does with keys.
+class IssuedKeys:
+    """What the command line does with keys. All methods raise sqlite3.Error or OSError if the file is of no use.
 
-    All keys are held in memory, for they are few; a change by any process is seen within a second. The file is made
-    by the first key and readable by its owner only; before that there is none, and nothing is found. While it cannot
-    be read, what was read before holds, and strangers are not let in.
+    The file is made by the first key, readable by its owner only. `wall` is the present time in UTC.
     """
 
-    def __init__(self, file: Path, monotonic: Callable[[], float] = time.monotonic) -> None:
+    def __init__(self, file: Path, wall: Callable[[], datetime] = lambda: datetime.now(UTC)) -> None:
+        self._file = file
+        self._wall = wall
+
+    def list(self) -> list[IssuedKey]:
+        """All keys, the oldest first."""
+        if not self._file.exists():
+            return []
+        with closing(_open(self._file, _PATIENCE)) as database:
+            return sorted(_keys(database), key=lambda key: key.created)
+
+    def create(self, tenant: str, plan: str | None, label: str, expires: datetime | None) -> tuple[str, IssuedKey]:
+        """Make a key; returns it, the only time that it is seen, and what is kept of it."""
+        shown, key = _new(tenant, plan, label, self._wall(), expires)
+        if not self._file.exists():
+            make_private(self._file, _make_schema)
+        with self._writing() as database:
+            database.execute(_INSERT, _row(key))
+        return shown, key
+
+    def revoke(self, id: str) -> bool:  # noqa: A002 — it is what it is called everywhere
+        """Make a key useless; False if there is no such key, or it was revoked before."""
+        if not self._file.exists():
+            return False
+        with self._writing() as database:
+            when = self._wall().timestamp()
+            done = database.execute("UPDATE keys SET revoked = ? WHERE id = ? AND revoked IS NULL", (when, id))
+            return done.rowcount == 1
+
+    def rotate(self, id: str, overlap: timedelta) -> tuple[str, IssuedKey] | None:  # noqa: A002
+        """A new key in place of an old one, which stays good for `overlap`; None if there is no such good key."""
+        if not self._file.exists():
+            return None
+        now = self._wall()
+        with self._writing() as database:
+            old = next((key for key in _keys(database) if key.id == id and key.is_good(now)), None)
+            if old is None:
+                return None
+            shown, key = _new(old.tenant, old.plan, old.label, now, old.expires)
+            until = now + overlap if old.expires is None else min(old.expires, now + overlap)
+            database.execute(_INSERT, _row(key))
+            database.execute("UPDATE keys SET expires = ? WHERE id = ?", (until.timestamp(), id))
+        return shown, key
+
+    @contextmanager
+    def _writing(self) -> Iterator[sqlite3.Connection]:
+        """One transaction: what is read in it is still so when it writes."""
+        with closing(_open(self._file, _PATIENCE)) as database:
+            database.execute("BEGIN IMMEDIATE")
+            yield database
+            database.execute("COMMIT")
+
+
+class KnownKeys:
+    """Implements `KeyStore`: the keys of a file that other processes write, held in memory, for they are few.
+
+    A change is seen at the first question after `every` seconds. While the file cannot be read, or is gone, what was
+    read before holds; if nothing was, keys count as existing, so that strangers are not let in.
+    """
+
+    def __init__(self, file: Path, monotonic: Callable[[], float] = time.monotonic, every: float = 1.0) -> None:
         self._file = file
         self._monotonic = monotonic
-        self._connection: sqlite3.Connection | None = None
+        self._every = every
         self._looked = float("-inf")
+        self._database: sqlite3.Connection | None = None
+        self._place: tuple[int, int] | None = None
         self._version: int | None = None
         self._by_digest: dict[str, IssuedKey] = {}
         self._is_unreadable = False
@@ -59,82 +123,60 @@ class SqliteKeys:
         self._look()
         return bool(self._by_digest) or self._is_unreadable
 
-    def list(self) -> list[IssuedKey]:
-        """All keys, the oldest first."""
-        self._look()
-        return sorted(self._by_digest.values(), key=lambda key: key.created)
-
-    def create(self, tenant: str, plan: str | None, label: str, expires: datetime | None) -> tuple[str, IssuedKey]:
-        """Make a key; returns it, the only time that it is seen, and what is kept of it."""
-        shown = "fs-" + secrets.token_urlsafe(32)
-        key = IssuedKey("key_" + secrets.token_hex(4), digest(shown), tenant, plan, label, datetime.now(UTC), expires)
-        with self._writing() as database:
-            database.execute(f"INSERT INTO keys ({_COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?, ?)", _row(key))  # noqa: S608
-        return shown, key
-
-    def revoke(self, id: str) -> bool:  # noqa: A002 — it is what it is called everywhere
-        """Make a key useless at once; False if there is no such key that was good."""
-        with self._writing() as database:
-            now = datetime.now(UTC).timestamp()
-            done = database.execute("UPDATE keys SET revoked = ? WHERE id = ? AND revoked IS NULL", (now, id))
-            return done.rowcount == 1
-
-    def rotate(self, id: str, overlap: timedelta) -> tuple[str, IssuedKey] | None:  # noqa: A002
-        """A new key in place of an old one, which stays good for `overlap`; None if there is no such good key."""
-        now = datetime.now(UTC)
-        old = next((key for key in self.list() if key.id == id and key.is_good(now)), None)
-        if old is None:
-            return None
-        made = self.create(old.tenant, old.plan, old.label, old.expires)
-        until = now + overlap if old.expires is None else min(old.expires, now + overlap)
-        with self._writing() as database:
-            database.execute("UPDATE keys SET expires = ? WHERE id = ?", (until.timestamp(), id))
-        return made
-
     def close(self) -> None:
-        if self._connection is not None:
-            self._connection.close()
-            self._connection = None
-
-    @contextmanager
-    def _writing(self) -> Iterator[sqlite3.Connection]:
-        if not self._file.exists():
-            self._file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-            os.close(os.open(self._file, os.O_CREAT | os.O_RDWR, 0o600))
-        database = sqlite3.connect(self._file, timeout=_BUSY)
-        try:
-            with database:
-                database.execute(_SCHEMA)
-                yield database
-        finally:
-            database.close()
-            self._looked = float("-inf")
+        if self._database is not None:
+            self._database.close()
+        self._database = self._place = self._version = None
 
     def _look(self) -> None:
-        """Read the file again if somebody changed it; asks at most once a second."""
+        """Read the file again if somebody changed it."""
         now = self._monotonic()
-        if now - self._looked < _LOOK_EVERY:
+        if now - self._looked < self._every:
             return
         self._looked = now
         try:
             self._read()
-        except sqlite3.Error as error:
-            if not self._is_unreadable:
+        except _UNFIT as error:
+            self.close()
+            is_busy = getattr(error, "sqlite_errorcode", None) == sqlite3.SQLITE_BUSY  # somebody writes just now
+            if not self._is_unreadable and not is_busy:
                 log.error("the keys cannot be read, the last known ones hold: %s", error)
             self._is_unreadable = True
         else:
             self._is_unreadable = False
 
     def _read(self) -> None:
-        if self._connection is None:
-            if not self._file.exists():
-                return
-            self._connection = sqlite3.connect(f"file:{self._file}?mode=ro", uri=True, timeout=_BUSY)
-        (version,) = self._connection.execute("PRAGMA data_version").fetchone()
+        try:
+            status = os.stat(self._file)  # noqa: PTH116 — as in watch.py
+        except FileNotFoundError:
+            if self._by_digest:
+                raise
+            return
+        if self._database is None or self._place != (status.st_dev, status.st_ino):
+            self.close()
+            self._database = _open(self._file, patience=0)  # the event loop does not wait
+            self._place = (status.st_dev, status.st_ino)
+        (version,) = self._database.execute("PRAGMA data_version").fetchone()
         if version != self._version:
-            rows = self._connection.execute(f"SELECT {_COLUMNS} FROM keys").fetchall()  # noqa: S608
-            self._by_digest = {row[1]: _key(row) for row in rows}
+            self._by_digest = {key.digest: key for key in _keys(self._database)}
             self._version = version
+
+
+def _open(file: Path, patience: float) -> sqlite3.Connection:
+    """A file that is not there is not made; whoever opens one mends what a writer that died has left half done."""
+    return sqlite3.connect(f"{file.absolute().as_uri()}?mode=rw", uri=True, timeout=patience, isolation_level=None)
+
+
+def _make_schema(file: Path) -> None:
+    with closing(_open(file, _PATIENCE)) as database:
+        database.execute(_SCHEMA)
+
+
+def _new(
+    tenant: str, plan: str | None, label: str, created: datetime, expires: datetime | None
+) -> tuple[str, IssuedKey]:
+    shown = "fs-" + secrets.token_urlsafe(32)
+    return shown, IssuedKey("key_" + secrets.token_hex(4), digest(shown), tenant, plan, label, created, expires)
 
 
 def _row(key: IssuedKey) -> tuple[object, ...]:
@@ -142,7 +184,11 @@ def _row(key: IssuedKey) -> tuple[object, ...]:
     return (key.id, key.digest, key.tenant, key.plan, key.label, *times)
 
 
+def _keys(database: sqlite3.Connection) -> Sequence[IssuedKey]:
+    return [_key(row) for row in database.execute(_ALL)]
+
+
 def _key(row: tuple[str, str, str, str | None, str, float, float | None, float | None]) -> IssuedKey:
-    created, expires, revoked = (None if at is None else datetime.fromtimestamp(at, UTC) for at in row[5:])
-    assert created is not None
-    return IssuedKey(row[0], row[1], row[2], row[3], row[4], created, expires, revoked)
+    id, digest, tenant, plan, label, created, *ends = row  # noqa: A001
+    expires, revoked = (None if at is None else datetime.fromtimestamp(at, UTC) for at in ends)
+    return IssuedKey(id, digest, tenant, plan, label, datetime.fromtimestamp(created, UTC), expires, revoked)

@@ -7,7 +7,7 @@ import os
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 
-_EVERY = 1.0  # seconds; a look costs one system call
+_EVERY = 0.5  # seconds; a look costs one system call
 
 Signature = tuple[int, int, int] | None
 
@@ -22,11 +22,16 @@ def signature(file: Path) -> Signature:
 
 
 async def watch(file: Path, changed: Callable[[], Awaitable[object]], every: float = _EVERY) -> None:
-    """For ever: await `changed()` after each change. A file that is gone is not a change until it is back."""
-    known = signature(file)
+    """For ever: await `changed()` after each change.
+
+    A file that is gone is not a change until it is back, and one that still changes from look to look is not read: half
+    of a file can be a sound file too.
+    """
+    known = before = signature(file)
     while True:
         await asyncio.sleep(every)
         now = signature(file)
-        if now is not None and now != known:
+        if now is not None and now == before and now != known:
             known = now
             await changed()
+        before = now

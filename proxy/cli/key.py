@@ -6,13 +6,16 @@ import argparse
 import os
 import sys
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from proxy.core.quantities import parse_duration
 
 if TYPE_CHECKING:
-    from proxy.adapters.keys_sqlite import SqliteKeys
+    from collections.abc import Callable
+
+    from proxy.adapters.keys_sqlite import IssuedKeys
     from proxy.core.ports import IssuedKey
 
 
@@ -25,15 +28,15 @@ def add_to(commands: Any) -> None:
     create.add_argument("--label", default="", help="a note for people")
     create.add_argument("--expires", type=_duration, help="after how long it ends, such as 90d")
     create.add_argument("--file", type=Path, help="the routes.yaml with the plans and tenants")
-    create.set_defaults(run=_create)
-    parts.add_parser("list", help="all keys, without the keys themselves").set_defaults(run=_list)
+    create.set_defaults(run=partial(_run, _create))
+    parts.add_parser("list", help="all keys, without the keys themselves").set_defaults(run=partial(_run, _list))
     revoke = parts.add_parser("revoke", help="make a key useless at once")
     revoke.add_argument("id", help="as `failsoft key list` shows it")
-    revoke.set_defaults(run=_revoke)
+    revoke.set_defaults(run=partial(_run, _revoke))
     rotate = parts.add_parser("rotate", help="a new key in place of an old one")
     rotate.add_argument("id", help="as `failsoft key list` shows it")
     rotate.add_argument("--overlap", type=_duration, default="24h", help="how long the old one stays good (24h)")
-    rotate.set_defaults(run=_rotate)
+    rotate.set_defaults(run=partial(_run, _rotate))
 
 
 def _duration(text: str) -> timedelta:
@@ -43,14 +46,22 @@ def _duration(text: str) -> timedelta:
         raise argparse.ArgumentTypeError(str(error)) from None
 
 
-def _store() -> SqliteKeys:
+def _run(act: Callable[[IssuedKeys, argparse.Namespace], int], arguments: argparse.Namespace) -> int:
+    """Do one thing with the keys of this state folder; 1 if its file is of no use."""
+    import sqlite3
+
     from proxy import bootstrap
-    from proxy.adapters.keys_sqlite import SqliteKeys
+    from proxy.adapters.keys_sqlite import IssuedKeys
 
-    return SqliteKeys(bootstrap.state_folder(os.environ) / bootstrap.KEYS_FILE)
+    file = bootstrap.state_folder(os.environ) / bootstrap.KEYS_FILE
+    try:
+        return act(IssuedKeys(file), arguments)
+    except (sqlite3.Error, OSError) as error:
+        print(f"the keys in {file} cannot be used: {error}", file=sys.stderr)
+        return 1
 
 
-def _create(arguments: argparse.Namespace) -> int:
+def _create(keys: IssuedKeys, arguments: argparse.Namespace) -> int:
     from proxy.cli.file import find_file
     from proxy.config.load import read
     from proxy.config.problems import ConfigError, suggest
@@ -68,7 +79,7 @@ def _create(arguments: argparse.Namespace) -> int:
         print(f"the file has no tenant `{arguments.tenant}`{hint}; a new one needs --plan", file=sys.stderr)
         return 1
     expires = None if arguments.expires is None else datetime.now(UTC) + arguments.expires
-    _show(*_store().create(arguments.tenant, arguments.plan, arguments.label, expires))
+    _show(*keys.create(arguments.tenant, arguments.plan, arguments.label, expires))
     return 0
 
 
@@ -76,25 +87,25 @@ def _show(key: str, kept: IssuedKey) -> None:
     print(f"{key}\n{kept.id} for {kept.tenant}; the key is shown only now, and only its hash is kept")
 
 
-def _list(_arguments: argparse.Namespace) -> int:
+def _list(keys: IssuedKeys, _arguments: argparse.Namespace) -> int:
     now = datetime.now(UTC)
-    for key in _store().list():
+    for key in keys.list():
         state = "revoked" if key.revoked else "good" if key.is_good(now) else "expired"
         until = f" until {key.expires:%Y-%m-%d %H:%M}Z" if key.expires else ""
         print(f"{key.id}  {key.tenant:<16} {key.plan or '-':<12} {state}{until}  {key.label}".rstrip())
     return 0
 
 
-def _revoke(arguments: argparse.Namespace) -> int:
-    if _store().revoke(arguments.id):
+def _revoke(keys: IssuedKeys, arguments: argparse.Namespace) -> int:
+    if keys.revoke(arguments.id):
         print(f"{arguments.id} is revoked")
         return 0
     print(f"there is no good key {arguments.id}; see `failsoft key list`", file=sys.stderr)
     return 1
 
 
-def _rotate(arguments: argparse.Namespace) -> int:
-    made = _store().rotate(arguments.id, arguments.overlap)
+def _rotate(keys: IssuedKeys, arguments: argparse.Namespace) -> int:
+    made = keys.rotate(arguments.id, arguments.overlap)
     if made is None:
         print(f"there is no good key {arguments.id}; see `failsoft key list`", file=sys.stderr)
         return 1

@@ -72,10 +72,12 @@ def _serve(file: Path, snapshot: Snapshot, arguments: argparse.Namespace) -> int
         "timeout_graceful_shutdown": int(server.drain),
         "backlog": _BACKLOG,
     }
+    snapshot = bootstrap.listening_on(host, snapshot)
     signal.signal(signal.SIGTERM, _leave)  # uvicorn puts it back and repeats the signal when it has shut down
     lines = [*_describe(snapshot), *([f"admin key, shown once: {keys[0].reveal()}"] if is_new else [])]
     if arguments.workers > 1:
         os.environ[bootstrap.CONFIG_VARIABLE] = str(file)
+        os.environ[bootstrap.HOST_VARIABLE] = host
         print("\n".join([f"failsoft on http://{host}:{port}", *lines]), flush=True)
         uvicorn.run("proxy.bootstrap:worker", factory=True, workers=arguments.workers, **settings)
         return 0
@@ -87,7 +89,8 @@ def _serve(file: Path, snapshot: Snapshot, arguments: argparse.Namespace) -> int
                 bound = self.servers[0].sockets[0].getsockname()[1]
                 print("\n".join([f"failsoft on http://{host}:{bound}", *lines]), flush=True)
 
-    listening = Announcing(uvicorn.Config(bootstrap.assemble(snapshot, keys, bootstrap.source(file)), **settings))
+    app = bootstrap.assemble(bootstrap.examined(snapshot), keys, bootstrap.source(file))
+    listening = Announcing(uvicorn.Config(app, **settings))
     listening.run()
     return 0 if listening.started else 1
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 
 import msgspec
 
@@ -32,27 +33,36 @@ class Catalog:
         self._live = live
         self._transport = transport
         self._asked_at = float("-inf")
+        self._changed = asyncio.Event()
         self._running: asyncio.Task[None] | None = None
 
-    async def refresh(self, *, at_once: bool = False) -> None:
+    async def refresh(self) -> None:
         """Ask all enabled upstreams, unless that was done a moment ago; an upstream that fails keeps its last list."""
         if self._running is None:
-            if self._live.clock.monotonic() - self._asked_at < _AGE and not at_once:
+            if self._live.clock.monotonic() - self._asked_at < _AGE:
                 return
             self._running = asyncio.create_task(self._ask_all())
         await asyncio.shield(self._running)
 
+    def outdate(self) -> None:
+        """There may be other upstreams now: what was asked before, or is being asked, does not count."""
+        self._asked_at = float("-inf")
+        self._changed.set()
+
     async def keep_fresh(self, every: float) -> None:
-        """For ever: refresh, then wait `every` seconds."""
+        """For ever: refresh, then wait `every` seconds or until the upstreams change."""
         while True:
+            self._changed.clear()
             await self.refresh()
-            await asyncio.sleep(every)
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(every):
+                    await self._changed.wait()
 
     async def _ask_all(self) -> None:
         try:
+            self._asked_at = self._live.clock.monotonic()
             enabled = [u for u in self._live.snapshot.upstreams.values() if u.disabled is None and u.models_path]
             await asyncio.gather(*(self._ask(upstream) for upstream in enabled))
-            self._asked_at = self._live.clock.monotonic()
         finally:
             self._running = None
 

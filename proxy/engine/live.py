@@ -12,6 +12,7 @@ from proxy.core.decision import Target
 from proxy.core.usage import UsageRecord
 
 _WEIGHT = 0.2  # of the newest sample in the moving average of times to first token
+_MOST_MODELS = 4096  # averages kept; some upstreams answer to any name that a caller makes up
 
 
 class Live:
@@ -22,11 +23,15 @@ class Live:
 
     def __init__(self, snapshot: Snapshot, clock: Clock) -> None:
         self.snapshot = snapshot
+        self.server = snapshot.server
+        """How this process listens: what it started with, whatever later snapshots say."""
         self.clock = clock
         self.started = clock.monotonic()
         self.statistics = Statistics(clock.wall())
         self.under_way = 0
         self.draining = False
+        self.version = 0
+        """Counts the changes of what routing sees of upstreams: their lists and their health."""
         self._listed: dict[str, frozenset[str]] = {}
         self._busy: Counter[str] = Counter()
         self._first_token: dict[tuple[str, str], float] = {}
@@ -36,7 +41,10 @@ class Live:
         return self._listed.get(upstream)
 
     def note_listed(self, upstream: str, models: Sequence[str]) -> None:
-        self._listed[upstream] = frozenset(models)
+        now = frozenset(models)
+        if self._listed.get(upstream) != now:
+            self._listed[upstream] = now
+            self.version += 1
 
     def is_down(self, upstream: str) -> bool:  # noqa: ARG002 — nothing takes an upstream down yet
         return False
@@ -63,6 +71,11 @@ class Live:
         self.statistics.write(record)
         for attempt in record.attempts:
             if attempt.first_token is not None:
-                place = (attempt.upstream, attempt.model)
-                before = self._first_token.get(place, attempt.first_token)
-                self._first_token[place] = before + _WEIGHT * (attempt.first_token - before)
+                self._note_first_token((attempt.upstream, attempt.model), attempt.first_token)
+
+    def _note_first_token(self, place: tuple[str, str], seconds: float) -> None:
+        """The average that was longest without a sample makes room for a new one."""
+        before = self._first_token.pop(place, seconds)
+        self._first_token[place] = before + _WEIGHT * (seconds - before)
+        if len(self._first_token) > _MOST_MODELS:
+            del self._first_token[next(iter(self._first_token))]

@@ -11,6 +11,14 @@ log = logging.getLogger("failsoft")
 _PAUSE = 5.0  # seconds before a task that failed is started again
 
 
+async def whenever(asked: asyncio.Event, act: Callable[[], Awaitable[object]]) -> None:
+    """For ever: `act` once after each time that `asked` was set; several times at once count as one."""
+    while True:
+        await asked.wait()
+        asked.clear()
+        await act()
+
+
 async def supervise(name: str, work: Callable[[], Awaitable[None]]) -> None:
     """Run `work`; log what ends it and start it again, until cancelled."""
     while True:

@@ -83,7 +83,7 @@ class Dressed:
             await send(message)
 
         try:
-            check_host(headers, self._live.snapshot.server.trusted_hosts)
+            check_host(headers, self._live.server.trusted_hosts)
         except ProxyError as error:
             await error_response(error)(scope, receive, dressed)
         else:
@@ -116,7 +116,7 @@ def build_app(
         exception_handlers={ProxyError: on_proxy_error, HTTPException: on_http_error, Exception: on_bug},
     )
     app: ASGIApp = App(hot, Dressed(rest, live))
-    origins = live.snapshot.server.cors_origins
+    origins = live.server.cors_origins
     if origins:
         app = CORSMiddleware(
             app,

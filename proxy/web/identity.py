@@ -48,7 +48,7 @@ class Identities:
     def __init__(self, live: Live, issued: KeyStore, admin_keys: Sequence[Secret]) -> None:
         self._live = live
         self._issued = issued
-        self._admins = [digest(key.reveal()) for key in admin_keys]
+        self._admins = [digest(key.reveal()) for key in admin_keys if key]
 
     def is_admin(self, shown: str) -> bool:
         """Whether a key's digest is an operator's; takes a time that depends on none of them."""
@@ -78,7 +78,9 @@ class Identities:
         issued = self._issued.find(shown)
         if issued is None or not issued.is_good(self._live.clock.wall()):
             return None
-        tenant = snapshot.tenants.get(issued.tenant, Tenant(issued.tenant))
+        tenant = snapshot.tenants.get(issued.tenant)
         if issued.plan is None:
-            return tenant
-        return replace(tenant, plan=issued.plan) if issued.plan in snapshot.plans else None
+            return tenant  # none if the file has dropped it: without it nothing would limit the key
+        if issued.plan not in snapshot.plans:
+            return None
+        return replace(tenant or Tenant(issued.tenant), plan=issued.plan)

@@ -15,6 +15,7 @@ import pytest
 import uvicorn
 
 from proxy import bootstrap
+from proxy.config.compile import Snapshot
 from proxy.config.load import loads
 from proxy.web.http1 import HotProtocol
 from tests.e2e.harness import ENVIRONMENT, Child, Proxy, document, upstream, write
@@ -35,11 +36,19 @@ async def two() -> AsyncIterator[FakeUpstream]:
         yield fake
 
 
+NO_STATE = Path(__file__).parent / "no-such-folder"
+
+
 @contextlib.asynccontextmanager
-async def running(config: Mapping[str, Any]) -> AsyncIterator[Proxy]:
-    """The whole product on a free port, in this event loop, under the server and settings it has in production."""
-    snapshot = loads(json.dumps(config).encode(), "routes.yaml", ENVIRONMENT)
-    app = bootstrap.assemble(snapshot, snapshot.server.admin_keys)
+async def running(
+    config: Mapping[str, Any], source: Callable[[], Snapshot] | None = None, folder: Path = NO_STATE
+) -> AsyncIterator[Proxy]:
+    """The whole product on a free port, in this event loop, under the server and settings it has in production.
+
+    `source` reads the configuration anew; the keys that were made at run time are in `folder`.
+    """
+    snapshot = source() if source else loads(json.dumps(config).encode(), "routes.yaml", ENVIRONMENT)
+    app = bootstrap.assemble(snapshot, snapshot.server.admin_keys, source, folder)
     settings = uvicorn.Config(
         app, http=HotProtocol, ws="none", lifespan="on", log_config=None, access_log=False,
         server_header=False, proxy_headers=False,

@@ -57,7 +57,7 @@ class Control:
         return json_response(done, 200 if done.ok else 409)
 
     async def test(self, request: Request) -> Response:
-        server = self._engine.live.snapshot.server
+        server = self._engine.live.server
         body = await read_body(request.scope, request.receive, server.max_body, server.body_timeout)
         try:
             trial = msgspec.json.decode(body, type=_Trial)

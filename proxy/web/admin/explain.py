@@ -39,7 +39,7 @@ class Explain:
 
     async def explain(self, request: Request) -> Response:
         snapshot = self._live.snapshot
-        server = snapshot.server
+        server = self._live.server
         body = await read_body(request.scope, request.receive, server.max_body, server.body_timeout)
         try:
             asked = msgspec.json.decode(body, type=_Question)
