@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import datetime
+from functools import lru_cache
 
 from proxy.core.decision import Attempt, Decision, Mode, Target
 from proxy.core.errors import ErrorKind, UpstreamFailure
@@ -11,6 +12,8 @@ from proxy.core.usage import Usage, UsageRecord
 from proxy.routing.facts import Facts
 
 _NOTHING = Usage()
+_REMEMBERED = 1024
+_LONGEST = 1024  # characters of a header that lists losses
 
 
 class Journey:
@@ -66,18 +69,15 @@ class Journey:
 
     def receipt(self) -> list[tuple[bytes, bytes]]:
         """The `x-failsoft-*` headers: which rule decided, who answers, at which try and how."""
-        headers = []
-        if self.decision is not None:
-            headers.append((b"x-failsoft-route", self.decision.route.encode("latin-1", "replace")))
-        if self.target is not None:
-            headers.append((b"x-failsoft-upstream", self.target.upstream.name.encode("latin-1", "replace")))
-            headers.append((b"x-failsoft-model", self.target.model.encode("latin-1", "replace")))
-            headers.append((b"x-failsoft-mode", self.mode.value.encode()))
-        headers.append((b"x-failsoft-attempts", b"%d" % self.tries))
+        headers = [(b"x-failsoft-attempts", b"%d" % self.tries)]
+        if self.target is not None and self.decision is not None:
+            headers += _who(self.decision.route, self.target.upstream.name, self.target.model, self.mode.value)
+        elif self.decision is not None:
+            headers.append((b"x-failsoft-route", _visible(self.decision.route)))
         if self.offline is not None:
             headers.append((b"x-failsoft-offline", self.offline.encode()))
         if self.losses:
-            headers.append((b"x-failsoft-lossy", "; ".join(self.losses).encode("latin-1", "replace")[:1024]))
+            headers.append((b"x-failsoft-lossy", _visible("; ".join(self.losses)[:_LONGEST])))
         return headers
 
     def end(self, kind: ErrorKind, status: int) -> None:
@@ -109,3 +109,21 @@ class Journey:
             losses=self.losses,
             facts=self.facts.known() if self.facts else {},
         )
+
+
+@lru_cache(_REMEMBERED)
+def _who(route: str, upstream: str, model: str, mode: str) -> tuple[tuple[bytes, bytes], ...]:
+    """The part of the receipt that most answers have in common."""
+    return (
+        (b"x-failsoft-route", _visible(route)),
+        (b"x-failsoft-upstream", _visible(upstream)),
+        (b"x-failsoft-model", _visible(model)),
+        (b"x-failsoft-mode", mode.encode()),
+    )
+
+
+def _visible(text: str) -> bytes:
+    """`text` as a header's value: what is no visible ASCII becomes a question mark, so no line can be forged."""
+    if text.isascii() and text.isprintable():
+        return text.encode()
+    return "".join(letter if " " <= letter <= "~" else "?" for letter in text).encode()

@@ -17,7 +17,8 @@ from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 
 from proxy.core.errors import ErrorKind, ProxyError
 from proxy.web.asgi import SECURITY_HEADERS, body_deadline, check_declared, timing_headers
-from proxy.web.inbound import Endpoint, identifying_headers
+from proxy.web.inbound import Endpoint, error_headers, identifying_headers
+from proxy.web.respond import encode_error
 
 _LINGER = 2.0  # seconds
 _STATIC = b"".join(b"%s: %s\r\n" % field for field in SECURITY_HEADERS)
@@ -213,6 +214,16 @@ class HotProtocol(HttpToolsProtocol):
         if self._exchange is not None:
             self._exchange.watch_slowness()
 
+    def send_400_response(self, msg: str) -> None:
+        """What is no HTTP is told so like everything else."""
+        error = ProxyError(ErrorKind.BAD_REQUEST, msg, code="invalid_http")
+        body = encode_error(error)
+        fields = [*error_headers(error), *self.server_state.default_headers, (b"content-length", b"%d" % len(body))]
+        lines = [b"%s: %s\r\n" % field for field in fields]
+        head = b"".join([STATUS_LINE[error.status], *lines, b"connection: close\r\n", _STATIC, b"\r\n"])
+        self.transport.write(head + body)
+        self.transport.close()
+
     def on_message_begin(self) -> None:
         self._exchange = None
         self.url = b""
@@ -226,11 +237,13 @@ class HotProtocol(HttpToolsProtocol):
         if endpoint is None or not is_free or self.parser.get_method() != b"POST":
             self._take_the_asgi_way()
             return
-        exchange = Exchange(self, endpoint, path, self.headers)
+        headers = self.headers
+        exchange = Exchange(self, endpoint, path, headers)
         exchange.keep_alive = self.parser.get_http_version() != "1.0" and self.parser.should_keep_alive()
         self._exchange = self.cycle = exchange
+        self.headers = []  # the exchange has read them; an answer may take long
         try:
-            check_declared(self.headers, endpoint.server.max_body)
+            check_declared(headers, endpoint.server.max_body)
         except ProxyError as error:
             exchange.refuse(error)
             return

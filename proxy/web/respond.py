@@ -24,13 +24,16 @@ def json_response(value: Any, status: int = 200, headers: Mapping[str, str] | No
     return Response(msgspec.json.encode(value), status, headers, "application/json")
 
 
+def encode_error(error: ProxyError) -> bytes:
+    """The error in OpenAI's shape."""
+    facts = {"message": error.message, "type": error.kind.facts.type, "param": error.param, "code": error.code}
+    return msgspec.json.encode({"error": facts})
+
+
 def error_response(error: ProxyError) -> Response:
     """The error in OpenAI's shape, with the same headers as on the hot paths."""
-    body = {
-        "error": {"message": error.message, "type": error.kind.facts.type, "param": error.param, "code": error.code}
-    }
     headers = {name.decode(): value.decode() for name, value in error_headers(error)}
-    return json_response(body, error.status, headers)
+    return Response(encode_error(error), error.status, headers, "application/json")
 
 
 async def on_proxy_error(_request: Request, error: Exception) -> Response:
