@@ -61,6 +61,14 @@ def run(arguments: argparse.Namespace) -> int:
     return 0
 
 
+def _assumed(arguments: argparse.Namespace) -> dict[str, str]:
+    """The states of each name, with spaces between them."""
+    said: dict[str, str] = {}
+    for name, state in arguments.assume:
+        said[name] = f"{said[name]} {state}" if name in said else state
+    return said
+
+
 def _decide(arguments: argparse.Namespace, body: bytes) -> Mapping[str, Any] | None:
     """By the file alone. Raises ValueError for what cannot be asked."""
     from proxy.config.prospect import answer
@@ -76,7 +84,7 @@ def _decide(arguments: argparse.Namespace, body: bytes) -> Mapping[str, Any] | N
         return None
     headers = {name.lower(): value for name, value in arguments.header}
     moment = SystemClock().wall() if arguments.at is None else parse_moment(arguments.at)
-    view = assume(StillView(), dict(arguments.assume), snapshot.upstreams)
+    view = assume(StillView(), _assumed(arguments), snapshot.upstreams)
     question = Question(body, arguments.endpoint, headers, arguments.tenant, arguments.plan)
     try:
         return answer(question, snapshot, discover(), view, lambda: moment).as_json()
@@ -95,7 +103,7 @@ def _ask(arguments: argparse.Namespace, body: bytes) -> Mapping[str, Any]:
         "request": json.loads(body),
         "endpoint": arguments.endpoint,
         "headers": dict(arguments.header),
-        "assume": dict(arguments.assume),
+        "assume": _assumed(arguments),
         **{name: value for name in ("plan", "tenant", "at") if (value := getattr(arguments, name)) is not None},
     }
     request = Request(  # noqa: S310 — the scheme was looked at

@@ -54,6 +54,7 @@ async def running(
         server_header=False, proxy_headers=False,
     )  # fmt: skip
     listener = socket.create_server(("127.0.0.1", 0))
+    listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)  # as on the sockets that a server makes itself
     server = uvicorn.Server(settings)
     # The steps of its `serve`, without the signals (a test run's belong to pytest) and the pauses.
     settings.load()

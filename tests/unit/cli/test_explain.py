@@ -48,6 +48,7 @@ def explained(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> dict[
         (["--tenant", "acme", "--assume", "home=down"], "gold", "away/g"),
         (["--tenant", "acme", "--assume", "home/g=open"], "gold", "away/g"),
         (["--assume", "home=lists:b,a"], "rest", "home/a"),
+        (["--assume", "home=lists:a", "--assume", "home=down"], "rest", "offline/rules"),
     ],
 )
 def test_what_can_be_said(
@@ -87,7 +88,8 @@ def test_a_request_from_standard_input(
 def test_an_error_is_an_explanation(files: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     Path(files[0]).write_text(json.dumps(CHAT | {"model": "nobody-has-it"}))
 
-    assert explained(files, capsys)["error"]["code"] == "model_not_found"
+    said = explained([*files, "--assume", "home=lists:others"], capsys)
+    assert said["error"]["code"] == "model_not_found"
 
 
 @pytest.mark.parametrize(

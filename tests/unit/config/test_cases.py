@@ -84,8 +84,14 @@ def test_what_passes(case: str) -> None:
         ("{expect: {complexity: complex}}", "complexity: expected complex, found simple"),
         ("{expect: {task: code}}", "task: expected code, found general (ask 'hello' → "),
         ("{given: {down: [home], header: {x-failsoft-offline: never}}, expect: {first: home/*}}", "found nothing"),
-        ("{given: {model: nicer}, expect: {first: home/*}}", "found the error 404 model_not_found: The model"),
-        ("{given: {model: nicer}, expect: {error: no_upstream}}", "expected no_upstream, found model_not_found"),
+        (
+            "{given: {plan: silver, model: home/x}, expect: {first: home/*}}",
+            "found the error 404 model_not_found: The model",
+        ),
+        (
+            "{given: {plan: silver, model: home/x}, expect: {error: no_upstream}}",
+            "expected no_upstream, found model_not_found",
+        ),
         ("{given: {endpoint: /v1/x}, expect: {route: rest}}", "refused before any rule was asked: 404 unknown_url"),
     ],
 )

@@ -82,9 +82,9 @@ def test_what_is_assumed_and_what_is_as_it_is() -> None:
 
 
 def test_what_an_upstream_lists_can_be_assumed() -> None:
-    view = assume(StillView(), {"home": "lists:a,b"}, SNAPSHOT.upstreams)
+    view = assume(StillView(), {"home": "lists:a,b down"}, SNAPSHOT.upstreams)
 
-    assert (view.listed("home"), view.listed("away")) == ({"a", "b"}, None)
+    assert (view.listed("home"), view.listed("away"), view.is_down("home")) == ({"a", "b"}, None, True)
 
 
 def test_levels_that_are_not_built_in_never_answer() -> None:
