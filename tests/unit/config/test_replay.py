@@ -126,7 +126,7 @@ def test_a_price_that_is_not_known_is_not_guessed() -> None:
         line().replace('"request"', '"message"'),
         line(asked=""),
         line(prompt=-5),
-        line().replace('"prompt": 1000', '"prompt": 1e999'),
+        line().replace('"prompt":1000', '"prompt":1e999'),
         line().replace("2026-01-05T", "noon"),
         "[" * 100_000,
     ],
