@@ -67,7 +67,7 @@ class OpenAIChat:
         return template
 
     def encode_request(self, chat: Chat, quirks: Quirks, family: Family, losses: Losses) -> bytes:
-        return encode_request(chat, quirks, losses)
+        return encode_request(chat, quirks, family, losses)
 
     def decoder(self) -> Decoder:
         return answer.ChatDecoder()

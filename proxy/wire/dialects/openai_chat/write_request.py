@@ -23,7 +23,9 @@ from proxy.core.chat import (
     ToolChoice,
 )
 from proxy.core.decision import Quirks
+from proxy.core.family import Family
 from proxy.wire.dialects.openai_chat.read_request import PLAIN, rest
+from proxy.wire.gates import fitted
 from proxy.wire.peek import refuse
 
 # What legacy completions leave in `extra`: the first two are answered by the proxy, the others cannot be.
@@ -42,13 +44,14 @@ def with_signature(call: dict[str, Any], signature: str | None) -> dict[str, Any
     return call
 
 
-def encode_request(chat: Chat, quirks: Quirks, losses: Losses) -> bytes:
+def encode_request(chat: Chat, quirks: Quirks, family: Family, losses: Losses) -> bytes:
     """A chat completion request for an upstream; always asks for usage where it may.
 
     Raises ProxyError BAD_REQUEST for what a chat cannot say: prompts of tokens, and the legacy `suffix`, `best_of`
     and `logprobs` counts.
     """
     refuse_completions_only(chat)
+    chat = fitted(chat, family, losses)
     fields: dict[str, Any] = {"model": chat.model, "messages": [_message(one) for one in chat.messages]}
     if chat.stream:
         fields["stream"] = True
@@ -68,7 +71,7 @@ def encode_request(chat: Chat, quirks: Quirks, losses: Losses) -> bytes:
     if chat.n != 1:
         fields["n"] = chat.n
     fields |= rest(chat.extra, ANSWERED_HERE | ONLY_COMPLETIONS.keys())
-    _apply(quirks, fields, losses)
+    apply_quirks(quirks, fields, losses)
     return msgspec.json.encode(fields)
 
 
@@ -79,7 +82,8 @@ def refuse_completions_only(chat: Chat) -> None:
             refuse(f"`{name}` is not available: the model behind this name is a chat model. Leave it out.", name)
 
 
-def _apply(quirks: Quirks, fields: dict[str, Any], losses: Losses) -> None:
+def apply_quirks(quirks: Quirks, fields: dict[str, Any], losses: Losses) -> None:
+    """Leave out and rename what the upstream wants so; what is left out is a loss."""
     for name in quirks.drop:
         if fields.pop(name, None) is not None:
             losses.drop(name, "the upstream refuses this field")
