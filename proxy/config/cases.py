@@ -122,8 +122,8 @@ def _wrong(case: CaseConfig, snapshot: Snapshot, dialects: Mapping[str, Upstream
     try:
         facts = facts_of(question, snapshot, dialects, lambda: moment)
     except ProxyError as error:
-        if case.expect.error != error.code:
-            yield f"refused before any rule was asked: {error.status} {error.code}: {error.message}"
+        if case.expect.error != _code(error):
+            yield f"refused before any rule was asked: {error.status} {_code(error)}: {error.message}"
         return
     explanation = explain(snapshot.table, facts, view)
     for name, look in _LOOKS.items():
@@ -136,6 +136,11 @@ def _shown(value: object) -> str:
     return ", ".join(map(str, value)) if isinstance(value, tuple) else str(value)
 
 
+def _code(error: ProxyError) -> str:
+    """What `error:` names: the code that the caller gets, or the kind where there is none."""
+    return error.code or error.kind.label
+
+
 Look = Callable[[Explanation, ExpectConfig], str | None]
 """What was found instead of what is expected, None if it is the same."""
 
@@ -145,7 +150,7 @@ def _differs(expected: object, found: object, explanation: Explanation) -> str |
         return None
     error = explanation.error
     if found is None and error is not None:
-        return f"the error {error.status} {error.code}: {error.message}"
+        return f"the error {error.status} {_code(error)}: {error.message}"
     return "nothing" if found is None else str(found)
 
 
@@ -188,7 +193,7 @@ def _level(seen: Explanation, expect: ExpectConfig) -> str | None:
 def _error(seen: Explanation, expect: ExpectConfig) -> str | None:
     if seen.error is None:
         return f"the route {seen.decision.route if seen.decision else None}"
-    return _differs(expect.error, seen.error.code, seen)
+    return _differs(expect.error, _code(seen.error), seen)
 
 
 _LOOKS: Mapping[str, Look] = {

@@ -284,7 +284,7 @@ class ExpectConfig(Section):
     level: Literal["stale", "patterns", "rules"] | None = None
     """The level of the offline answer."""
     error: str | None = None
-    """The code of the error that the caller gets."""
+    """The code of the error that the caller gets, or its kind in lower case where there is none."""
 
 
 class CaseConfig(Section):

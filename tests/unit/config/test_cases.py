@@ -64,6 +64,7 @@ def wrong(case: str) -> Sequence[str]:
         "{given: {tenant: left}, expect: {error: invalid_api_key}}",
         "{given: {endpoint: /v1/completions, system: S}, expect: {route: legacy}}",
         "{given: {endpoint: /v1/nothing}, expect: {error: unknown_url}}",
+        "{given: {model: ' '}, expect: {error: bad_request}}",
         "{given: {stream: true}, expect: {route: stream}}",
         "{given: {down: [home, cloud]}, expect: {level: rules}}",
         "{expect: {targets: [home/*, offline/stale, offline/patterns, offline/rules]}}",
