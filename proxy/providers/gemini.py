@@ -2,7 +2,7 @@
 
 from proxy.core.secret import Secret
 from proxy.providers import Headers, Provider
-from proxy.wire.openai_errors import classify
+from proxy.wire.dialects.gemini_generate.errors import classify
 
 
 def _auth(key: Secret) -> Headers:
@@ -12,7 +12,7 @@ def _auth(key: Secret) -> Headers:
 PROVIDER = Provider(
     name="gemini",
     base_url="https://generativelanguage.googleapis.com/v1beta",
-    speaks={"gemini_generate": "/models/{model}:generateContent"},
+    speaks={"gemini_generate": "/models/{model}:{method}"},
     auth=_auth,
     classify=classify,
     key_env="GEMINI_API_KEY",

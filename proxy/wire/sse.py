@@ -70,10 +70,14 @@ class Framing:
         self._seen = max(0, len(self._buffer) - _LONGEST_HALF_END)
         return frames
 
-    def close(self) -> list[bytes]:
-        """The stream has ended: the last frame, if it only waited to see whether its CR was half of a CRLF."""
+    def close(self, *, unended: bool = False) -> list[bytes]:
+        """The stream has ended: the last frame, if it only waited to see whether its CR was half of a CRLF.
+
+        `unended`: what is left without a blank line is given out too, for protocols that do not end their last frame.
+        """
         rest, self._buffer = bytes(self._buffer), bytearray()
-        return [self._without_bom(rest)] if rest.endswith((b"\n\r", b"\r\r")) else []
+        is_frame = rest.endswith((b"\n\r", b"\r\r")) or (unended and rest)
+        return [self._without_bom(rest)] if is_frame else []
 
     def _without_bom(self, frame: bytes) -> bytes:
         is_first, self._is_first = self._is_first, False
