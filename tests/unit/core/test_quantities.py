@@ -1,6 +1,7 @@
 """Quantities as people write them."""
 
 from collections.abc import Callable
+from datetime import UTC, datetime, timedelta, timezone
 from decimal import Decimal
 from typing import Any
 
@@ -11,6 +12,7 @@ from proxy.core.quantities import (
     Rate,
     parse_budget,
     parse_duration,
+    parse_moment,
     parse_percent,
     parse_rate,
     parse_size,
@@ -48,6 +50,7 @@ def test_a_quantity(parse: Callable[[str], Any], text: str, value: object) -> No
         *[(parse_rate, text) for text in ("", "5", "5/h", "-5/hour", "1.5/hour", "many/hour")],
         *[(parse_budget, text) for text in ("", "20", "20/month", "20 usd/month", "USD 20/month", "20 USD/hour")],
         *[(parse_percent, text) for text in ("", "10", "-1%", "101%", "0.1")],
+        *[(parse_moment, text) for text in ("", "noon", "2026-13-01", "12:00", "1767355440")],
     ],
 )
 def test_what_is_no_quantity(parse: Callable[[str], Any], text: str) -> None:
@@ -58,3 +61,10 @@ def test_what_is_no_quantity(parse: Callable[[str], Any], text: str) -> None:
 def test_a_rate_and_a_budget_print_as_they_are_written() -> None:
     assert (str(parse_rate("50/hour")), str(parse_budget("20.50 USD/month"))) == ("50/hour", "20.50 USD/month")
     assert parse_rate("2/minute").seconds == 60
+
+
+def test_a_moment_without_a_zone_is_utc() -> None:
+    assert (
+        parse_moment("2026-01-02T03:04Z") == parse_moment("2026-01-02T03:04") == datetime(2026, 1, 2, 3, 4, tzinfo=UTC)
+    )
+    assert parse_moment("2026-01-02 03:04+02:00") == datetime(2026, 1, 2, 3, 4, tzinfo=timezone(timedelta(hours=2)))

@@ -92,3 +92,29 @@ def test_a_tenants_own_model_stands_for_auto() -> None:
 )
 def test_what_belongs_together(group: str, request_facts: dict[str, object]) -> None:
     assert group == facts(**request_facts).group  # type: ignore[arg-type]
+
+
+def test_a_record_keeps_what_somebody_has_asked_for() -> None:
+    """Nothing is worked out for its sake."""
+    watched = Watched()
+    asked = facts(plan="gold", prompt="some code", watched=watched)
+
+    assert asked.known() == {"plan": "gold"}
+    assert (watched.read, watched.classified) == (0, 0)
+    assert asked.tokens
+    assert asked.known() == {"plan": "gold", "tokens": asked.tokens, "has": []}
+    assert asked.task == "code"
+    assert asked.known() | {"tokens": 0} == {
+        "plan": "gold",
+        "tokens": 0,
+        "has": [],
+        "task": "code",
+        "complexity": "simple",
+    }
+
+
+def test_a_task_that_was_stated_is_kept_without_reading() -> None:
+    asked = facts(headers={"x-failsoft-task": "security"})
+
+    assert asked.task == "security"
+    assert asked.known() == {"task": "security"}
