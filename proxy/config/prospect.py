@@ -15,9 +15,8 @@ from proxy.routing.explain import Explanation, as_json, explain, render
 from proxy.routing.facts import Facts
 from proxy.routing.orders import USUAL_ANSWER, cost
 from proxy.routing.view import View
-from proxy.wire.crossing import cross, spoken_at, unsaid
+from proxy.wire.crossing import cross, insist, spoken_at, unsaid
 from proxy.wire.dialects import UpstreamDialect, heard
-from proxy.wire.peek import top_level
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,25 +104,24 @@ def _prospect(
     view: View,
 ) -> Prospect:
     inbound, upstream = facts.inbound, target.upstream
-    own, spoken = heard(dialects)[inbound.dialect], dialects[spoken_at(target, inbound.dialect, inbound.body)]
     params = {**unsaid(inbound.body, decision.defaults), **target.params}
-    losses: list[str] = []
-    refused = None
+    own = heard(dialects)[inbound.dialect]
+    spoken = dialects[spoken_at(target, inbound.dialect, inbound.body, params)]
+    mode, refused = Mode.TRANSLATE, None
+    losses: tuple[str, ...] = ()
     try:
         crossing = cross(own, spoken, inbound.body, inbound.peek, target, params, 0)
+        mode, losses = crossing.mode, tuple(crossing.losses)
+        if decision.strict_translation:
+            insist(crossing)
     except ProxyError as error:
         refused = error.message
-    else:
-        losses += crossing.losses
-    if own is spoken:
-        said = top_level(inbound.body)
-        losses += [f"{name}: {upstream.name} refuses it" for name in upstream.quirks.drop if name in said]
-    words = "in the process" if upstream.offline else "identity" if own is spoken else f"{own.name} → {spoken.name}"
+    crossed = "identity" if mode is Mode.IDENTITY else f"{own.name} → {spoken.name}"
     answer_tokens = inbound.peek.max_tokens or USUAL_ANSWER
     return Prospect(
-        mode=Mode.IDENTITY if own is spoken else Mode.TRANSLATE,
-        crossing=words,
-        losses=tuple(losses),
+        mode=mode,
+        crossing="in the process" if upstream.offline else crossed,
+        losses=losses,
         refused=refused,
         cost=cost(target, facts.tokens, answer_tokens, snapshot.table.prices),
         state=tuple(_state(target, view)),

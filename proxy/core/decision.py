@@ -62,12 +62,23 @@ class Quirks:
 
     `drop` names top-level request fields it refuses; `rename` maps request fields to the name it knows.
     `asks_usage` is false where `stream_options` is refused. `token_prompts`: legacy prompts of tokens are readable.
+    `unthinking` is said in place of reasoning_effort `none`. `irregular`: its answers are read and written anew, so
+    that clients get the protocol where it leaves something out.
+
+    Of messages: `unnamed` ones have no name; `no_nulls` in those of the assistant; `plain_text`: content that is
+    nothing but text is one string; `keeps_thinking`: turns with tool calls come back with their reasoning_content.
     """
 
     drop: tuple[str, ...] = ()
     rename: Mapping[str, str] = field(default_factory=dict)
     asks_usage: bool = True
     token_prompts: bool = False
+    unthinking: Mapping[str, Any] = field(default_factory=dict)
+    irregular: bool = False
+    unnamed: bool = False
+    no_nulls: bool = False
+    plain_text: bool = False
+    keeps_thinking: bool = False
 
 
 Classify = Callable[[int, Mapping[str, str], bytes], UpstreamFailure]

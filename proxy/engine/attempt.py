@@ -26,7 +26,7 @@ from proxy.engine.heartbeat import Heartbeat
 from proxy.engine.journey import Journey
 from proxy.engine.relay import hold_until_begun, relay
 from proxy.synth.rules import OfflineConfig
-from proxy.wire.crossing import Crossing, cross, spoken_at, unsaid
+from proxy.wire.crossing import Crossing, cross, insist, spoken_at, unsaid
 from proxy.wire.dialects import Answer, InboundDialect, Passage, UpstreamDialect
 
 log = logging.getLogger("failsoft")
@@ -115,11 +115,13 @@ class Attempts:
 
     async def _exchange(self, delivery: Delivery, target: Target, key: Secret) -> None:
         inbound, upstream = delivery.inbound, target.upstream
-        spoken = self._dialects[spoken_at(target, inbound.dialect, inbound.body)]
-        created = int(delivery.journey.at.timestamp())
         params = self._params(delivery, target)
+        spoken = self._dialects[spoken_at(target, inbound.dialect, inbound.body, params)]
+        created = int(delivery.journey.at.timestamp())
         try:
             crossing = cross(delivery.dialect, spoken, inbound.body, inbound.peek, target, params, created)
+            if delivery.journey.decision is not None and delivery.journey.decision.strict_translation:
+                insist(crossing)
         except ProxyError as error:
             raise UpstreamFailure(
                 ErrorKind.UNTRANSLATABLE,

@@ -11,10 +11,12 @@ from typing import Any, Protocol
 
 from proxy.core.chat import Chat, Losses
 from proxy.core.decision import Mode, Quirks, Target
-from proxy.core.family import UNKNOWN
+from proxy.core.errors import ErrorKind, ProxyError
+from proxy.core.family import UNKNOWN, Family
 from proxy.core.request import Peek
 from proxy.wire.bridge import Translation, translate_bodies
 from proxy.wire.dialects import Answer, Encoder, InboundDialect, Passage, UpstreamDialect
+from proxy.wire.fit import decoded, fit
 from proxy.wire.peek import top_level
 
 
@@ -55,17 +57,17 @@ def _take(bodies: list[bytes], number: int) -> bytes:
 class Identity:
     """Same dialect on both sides: the caller's bytes, with the target's model."""
 
-    __slots__ = ("_bodies", "_dialect", "_peek")
+    __slots__ = ("_bodies", "_dialect", "_peek", "losses")
     count = 1
     mode = Mode.IDENTITY
-    losses: Sequence[str] = ()
 
     def __init__(
         self, dialect: InboundDialect, body: bytes, peek: Peek, target: Target, params: Mapping[str, Any]
     ) -> None:
         self._dialect = dialect
         self._peek = peek
-        self._bodies = [dialect.prepare(body, peek, target.model, target.upstream.quirks, params)]
+        quirks, params, self.losses = fit(body, target, params)
+        self._bodies = [dialect.prepare(body, peek, target.model, quirks, params)]
 
     def take(self, number: int) -> bytes:
         return _take(self._bodies, number)
@@ -115,10 +117,31 @@ class Translated:
         return translate_bodies(self._inbound, self._upstream, self._chats, bodies, self._created)
 
 
-def spoken_at(target: Target, dialect: str, body: bytes) -> str:  # noqa: ARG001 — only some families ask the body
-    """The dialect in which a request that came in `dialect` is put to `target`: the same if it can be."""
+_CHATS = ("openai_chat", "openai_completions")
+_RESPONSES = "openai_responses"
+
+
+def spoken_at(target: Target, dialect: str, body: bytes, params: Mapping[str, Any]) -> str:
+    """The dialect in which a request that came in `dialect` is put to `target`: the same if it can be.
+
+    Some models are served by the responses endpoint alone, or take function tools nowhere else.
+    """
     paths = target.upstream.paths
+    if dialect in _CHATS and _RESPONSES in paths and _needs_responses(target.family or UNKNOWN, body, params):
+        return _RESPONSES
     return dialect if dialect in paths else next(iter(paths))
+
+
+def _needs_responses(family: Family, body: bytes, params: Mapping[str, Any]) -> bool:
+    if family.only_responses or family.chat_tools == "yes":
+        return family.only_responses
+    if b"tools" not in body and b"\\u" not in body and "tools" not in params:
+        return False
+    said = {**top_level(body), **params}
+    if family.chat_tools == "without_reasoning" and decoded(said.get("reasoning_effort")) == "none":
+        return False
+    tools = decoded(said.get("tools"))
+    return isinstance(tools, list) and any(isinstance(tool, dict) and tool.get("type") == "function" for tool in tools)
 
 
 _SAME = {"max_tokens": ("max_tokens", "max_completion_tokens")}
@@ -144,9 +167,17 @@ def cross(
 
     Raises ProxyError BAD_REQUEST if the request holds content that the upstream's dialect cannot represent.
     """
-    if inbound.name == upstream.name:
+    if inbound.name == upstream.name and not target.upstream.quirks.irregular:
         return Identity(inbound, body, peek, target, params)
     if params:
         body = inbound.prepare(body, peek, target.model, Quirks(asks_usage=False), params)
     chats = tuple(replace(chat, model=target.model) for chat in inbound.decode_request(body))
     return Translated(inbound, upstream, chats, target, created)
+
+
+def insist(crossing: Crossing) -> None:
+    """For routes that allow no loss: raises ProxyError BAD_REQUEST if the request does not cross whole."""
+    if crossing.losses:
+        told = "; ".join(crossing.losses)
+        message = f"This route sends requests whole or not at all, and this would be lost: {told}."
+        raise ProxyError(ErrorKind.BAD_REQUEST, message, param=crossing.losses[0].partition(":")[0])

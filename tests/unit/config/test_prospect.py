@@ -48,7 +48,7 @@ def test_identity_and_price() -> None:
 def test_a_field_that_the_upstream_refuses_is_a_loss() -> None:
     seen = asked(CHAT | {"seed": 1})
 
-    assert seen.prospects["cloud/b"].losses == ("seed: cloud refuses it",)
+    assert seen.prospects["cloud/b"].losses == ("seed: the upstream refuses this field",)
     assert seen.prospects["home/a"].losses == ()
 
 

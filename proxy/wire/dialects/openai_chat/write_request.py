@@ -26,6 +26,7 @@ from proxy.core.decision import Quirks
 from proxy.core.family import Family
 from proxy.wire.dialects.openai_chat.read_request import PLAIN, rest
 from proxy.wire.gates import fitted
+from proxy.wire.messages import tidies, tidy
 from proxy.wire.peek import refuse
 
 # What legacy completions leave in `extra`: the first two are answered by the proxy, the others cannot be.
@@ -83,7 +84,14 @@ def refuse_completions_only(chat: Chat) -> None:
 
 
 def apply_quirks(quirks: Quirks, fields: dict[str, Any], losses: Losses) -> None:
-    """Leave out and rename what the upstream wants so; what is left out is a loss."""
+    """Leave out, rename and say otherwise what the upstream wants so; what is left out is a loss."""
+    if quirks.unthinking and fields.get("reasoning_effort") == "none":
+        del fields["reasoning_effort"]
+        fields |= quirks.unthinking
+    if tidies(quirks) and "messages" in fields:
+        fields["messages"], lost = tidy(fields["messages"], quirks)
+        for path, why in lost:
+            losses.drop(path, why)
     for name in quirks.drop:
         if fields.pop(name, None) is not None:
             losses.drop(name, "the upstream refuses this field")

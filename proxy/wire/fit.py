@@ -1,0 +1,49 @@
+"""What a body needs that stays in its dialect, so that its upstream and its model take it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any
+
+import msgspec
+
+from proxy.core.decision import Quirks, Target
+from proxy.core.family import UNKNOWN
+from proxy.wire.gates import GATED, changes, gates_anything
+from proxy.wire.messages import tidies, tidy
+from proxy.wire.peek import top_level
+
+
+def fit(body: bytes, target: Target, params: Mapping[str, Any]) -> tuple[Quirks, Mapping[str, Any], tuple[str, ...]]:
+    """The upstream's quirks and the fields to write over the body, such that it is taken; and what that loses.
+
+    `params` are the fields that are to be written in any case. Where nothing is known against a body it is not read.
+    """
+    quirks, family = target.upstream.quirks, target.family or UNKNOWN
+    if not (quirks.drop or quirks.unthinking or tidies(quirks) or gates_anything(family)):
+        return quirks, params, ()
+    said = {**top_level(body), **params}
+    losses = [f"{name}: the upstream refuses this field" for name in quirks.drop if name in said]
+    dropped, written = list(quirks.drop), dict(params)
+    for change in changes(family, {name: decoded(said[name]) for name in GATED if name in said}):
+        losses.append(f"{change.name}: {change.why}")
+        if change.value is None:
+            dropped.append(change.name)
+        else:
+            written[change.name] = change.value
+    if quirks.unthinking and decoded(written.get("reasoning_effort", said.get("reasoning_effort"))) == "none":
+        dropped.append("reasoning_effort")
+        written |= quirks.unthinking
+    if tidies(quirks) and "messages" in said:
+        messages = decoded(said["messages"])
+        told, lost = tidy(messages, quirks)
+        losses += [f"{path}: {why}" for path, why in lost]
+        if told != messages:
+            written["messages"] = told
+    return replace(quirks, drop=tuple(dropped)), written, tuple(losses)
+
+
+def decoded(field: Any) -> Any:
+    """The value of a field of `top_level`."""
+    return msgspec.json.decode(field) if isinstance(field, msgspec.Raw) else field
