@@ -290,6 +290,7 @@ def _occasion(delivery: Delivery) -> Sequence[tuple[bytes, bytes]]:
     told = {
         b"x-failsoft-asked": delivery.inbound.peek.model,
         b"x-failsoft-route": journey.decision.route if journey.decision else "",
+        b"x-failsoft-task": journey.facts.task if journey.facts else "",
         b"x-failsoft-retry-after": str(max(1, round(min(waits, default=_COME_BACK)))),
         b"x-failsoft-created": str(int(journey.at.timestamp())),
     }
