@@ -56,7 +56,7 @@ def modules() -> Iterator[tuple[str, ast.Module]]:
 
 
 def package_of(module: str) -> str:
-    return module.split("/")[0].removesuffix(".py")
+    return module.partition("/")[0].removesuffix(".py")
 
 
 def imported(tree: ast.AST) -> Iterator[tuple[ast.stmt, str]]:
@@ -168,7 +168,7 @@ allowed = ("r", "rb", None)
 def watch(event, args):
     if event.startswith(("socket.", "subprocess.")) or event in ("_thread.start_new_thread", "os.mkdir", "os.remove"):
         raise SystemExit(f"{event} {args}")
-    if event == "open" and args[1] not in allowed and not str(args[0]).endswith((".pyc",)) and "__pycache__" not in str(args[0]):
+    if event == "open" and args[1] not in allowed and "__pycache__" not in str(args[0]):
         raise SystemExit(f"{event} {args}")
 import asyncio, ssl, logging  # the standard library's own affairs come first
 sys.dont_write_bytecode = True
