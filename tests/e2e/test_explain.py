@@ -21,7 +21,7 @@ from proxy.config.prospect import answer
 from proxy.config.question import Question, assume
 from proxy.routing.view import StillView
 from proxy.wire.dialects import discover
-from tests.e2e.conftest import running
+from tests.e2e.conftest import Serve, running
 from tests.e2e.harness import ADMIN, CHAT, ENVIRONMENT, Answer, Proxy, document, upstream, write
 from tests.upstream import FakeUpstream, Script
 from tests.upstream.dialects.openai_models import MODELS
@@ -204,7 +204,18 @@ def test_explanations_foretell_what_happens() -> None:
             runner.run(stack.aclose())
 
 
-async def test_a_forced_route_is_the_operators(proxy: Proxy) -> None:
+async def test_a_forced_route_is_forced_for_the_operator(serve: Serve, one: FakeUpstream) -> None:
+    routes = [{"name": "first", "use": ["one/a"]}, {"name": "second", "match": {"stream": True}, "use": ["one/b"]}]
+    proxy = await serve(document({"one": upstream(one)}, routes=routes))
+    force = {"x-failsoft-route": "second"}
+    told = await proxy.post("/admin/explain", {"request": CHAT | {"model": "auto"}, "headers": force}, OPERATOR)
+    happened = await proxy.chat({**OPERATOR, **force}, model="auto")
+
+    assert (told.json["forced"], told.json["first"]) == (True, "one/b")
+    assert (happened.headers["x-failsoft-route"], happened.headers["x-failsoft-model"]) == ("second", "b")
+
+
+async def test_a_route_that_there_is_not_cannot_be_forced(proxy: Proxy) -> None:
     answered = await proxy.post(
         "/admin/explain", {"request": CHAT, "headers": {"X-Failsoft-Route": "nowhere"}}, OPERATOR
     )
