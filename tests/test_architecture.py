@@ -39,6 +39,7 @@ IMPURE_MODULES = {
     "asyncio", "socket", "ssl", "http", "urllib", "httpx", "httpx2", "aiohttp", "requests", "time", "random", "secrets",
     "os", "threading", "subprocess", "tempfile", "sqlite3",
 }  # fmt: skip
+PURE_MODULES = {"urllib.parse", "http"}  # `http` alone holds the names of status codes
 CLOCK = "core/clock.py"
 """The one pure-layer file that may read the machine's clocks: it is what the others are given."""
 
@@ -119,7 +120,8 @@ def test_no_cycles() -> None:
 def test_pure_layers_do_no_io(module: str) -> None:
     """Time and chance are arguments in the pure layers, and nothing there opens anything."""
     for _, name in imported(MODULES[module]):
-        assert name.split(".")[0] not in IMPURE_MODULES, f"{module} imports {name}"
+        if name not in PURE_MODULES:
+            assert name.partition(".")[0] not in IMPURE_MODULES, f"{module} imports {name}"
     calls = {n.func.id for n in ast.walk(MODULES[module]) if isinstance(n, ast.Call) and isinstance(n.func, ast.Name)}
     assert not calls & {"open", "input", "print", "eval", "exec"}
 
