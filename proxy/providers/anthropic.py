@@ -2,7 +2,7 @@
 
 from proxy.core.secret import Secret
 from proxy.providers import Headers, Provider
-from proxy.wire.openai_errors import classify
+from proxy.wire.dialects.anthropic_messages.errors import classify
 
 # The newer version refuses temperature, top_p and top_k even at their defaults, which older models still take.
 _VERSION = (b"anthropic-version", b"2023-06-01")

@@ -58,8 +58,13 @@ class ToolCall:
 
 @dataclass(frozen=True, slots=True)
 class Usage:
+    """In OpenAI's sense: `cached` and `cache_write` are parts of `prompt`, `reasoning` of `completion`."""
+
     prompt: int = 7
     completion: int = 4
+    cached: int = 0
+    cache_write: int = 0
+    reasoning: int = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

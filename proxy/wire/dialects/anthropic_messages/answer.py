@@ -1,0 +1,321 @@
+"""Messages answers to events; a stream's events and a whole answer's blocks go through the same machine.
+
+    message_start · (content_block_start · content_block_delta* · content_block_stop)* · message_delta · message_stop
+
+and `ping` or `error` anywhere. Blocks are numbered over all kinds, tool calls over tool calls alone. Signed thinking
+is told once, with the `Finish`, as `thinking_blocks`: each block as it came and, as `index`, the place to put it back
+to. Events, blocks and fields that are not known here (server tools, citations) are passed over.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any, Final
+
+from proxy.core.errors import ErrorKind, UpstreamFailure
+from proxy.core.events import (
+    Event,
+    Extra,
+    Failed,
+    Finish,
+    FinishReason,
+    Reason,
+    Refuse,
+    Start,
+    Text,
+    Tokens,
+    ToolArgs,
+    ToolOpen,
+)
+from proxy.core.usage import Usage
+from proxy.wire import sse
+from proxy.wire.dialects.anthropic_messages.errors import classify_inband
+from proxy.wire.dialects.anthropic_messages.turns import THINKING
+from proxy.wire.lenient import Mender, mend, read_json, write_json
+
+_FINISH: Final[Mapping[str, FinishReason]] = {
+    "max_tokens": "length",
+    "model_context_window_exceeded": "length",
+    "pause_turn": "length",
+    "refusal": "content_filter",
+}
+"""All others mean stop, or tool calls if there were some."""
+
+_TIERS: Final[Mapping[str, str]] = {"standard": "default", "priority": "priority", "batch": "batch"}
+_MOST: Final = 2**53
+
+Json = Mapping[str, Any]
+
+
+class _Block:
+    """A content block while its pieces come in; `tool` is the running number of a tool call."""
+
+    __slots__ = ("carried", "has_pieces", "kind", "mender", "text", "tool")
+
+    def __init__(self, kind: str, carried: dict[str, Any], tool: int = 0) -> None:
+        self.kind = kind
+        self.carried = carried
+        self.tool = tool
+        self.mender = Mender()
+        self.text: list[str] = []
+        self.has_pieces = False
+
+
+class Reader:
+    """One answer, event by event; once `failed`, nothing follows."""
+
+    __slots__ = ("_blocks", "_finished", "_has_text", "_started", "_thinking", "_tools", "_usage", "ended", "failed")
+
+    def __init__(self) -> None:
+        self._blocks: dict[Any, _Block] = {}
+        self._usage: dict[str, Any] = {}
+        self._thinking: list[dict[str, Any]] = []
+        self._tools = 0
+        self._has_text = False
+        self._started = False
+        self._finished = False
+        self.ended = False
+        self.failed = False
+
+    def read(self, name: str, event: Any) -> list[Event]:
+        """The events that one event of the stream stands for; `name` is used where the data do not name it."""
+        if not isinstance(event, dict):
+            return [self.fail(ErrorKind.NOT_AN_ANSWER, f"not an event: {str(event)[:200]}")]
+        kind = event.get("type")
+        on = _EVENTS.get(kind if isinstance(kind, str) else name)
+        return list(on(self, event)) if on is not None else []
+
+    def whole(self, answer: Json) -> list[Event]:
+        """The events of an answer that came in one piece."""
+        events = list(self.on_message_start({"message": answer}))
+        for index, block in enumerate(_list(answer.get("content"))):
+            events += self.on_block_start({"index": index, "content_block": block})
+            events += self.on_block_stop({"index": index})
+        events = [event for event in events if not isinstance(event, Tokens)]
+        return events + list(self.on_message_delta({"delta": answer})) + list(self.on_message_stop({}))
+
+    def fail(self, kind: ErrorKind, detail: str) -> Failed:
+        """The last event there will be."""
+        self.failed = True
+        return Failed(kind, detail)
+
+    def on_message_start(self, event: Json) -> Iterator[Event]:
+        if self._started:
+            return
+        self._started = True
+        message = _dict(event.get("message"))
+        tier = _TIERS.get(str(_dict(message.get("usage")).get("service_tier")))
+        yield Start(_word(message.get("id")), _word(message.get("model")), 0, {"service_tier": tier} if tier else {})
+        yield from self._count(message)
+
+    def on_block_start(self, event: Json) -> Iterator[Event]:
+        told = _dict(event.get("content_block"))
+        kind = told.get("type")
+        block = _Block(kind if isinstance(kind, str) else "", dict(told), self._tools)
+        self._blocks[event.get("index")] = block
+        if block.kind == "tool_use":
+            self._tools += 1
+            yield ToolOpen(block.tool, _word(told.get("id")) or f"call_{block.tool}", _word(told.get("name")))
+        elif block.kind in _OPENINGS:
+            yield from self._say(block, *_OPENINGS[block.kind], told)
+
+    def on_block_delta(self, event: Json) -> Iterator[Event]:
+        delta = _dict(event.get("delta"))
+        kind = delta.get("type")
+        block = self._blocks.get(event.get("index"))
+        if block is None or not isinstance(kind, str):
+            return
+        if kind == "signature_delta":
+            block.carried["signature"] = delta.get("signature")
+        elif kind in _DELTAS:
+            yield from self._say(block, *_DELTAS[kind], delta)
+
+    def _say(self, block: _Block, speak: Callable[[str, _Block], Event], name: str, told: Json) -> Iterator[Event]:
+        """What a piece of text, thinking or arguments adds."""
+        piece = told.get(name)
+        if isinstance(piece, str) and piece:
+            text = block.mender.feed(piece)
+            block.has_pieces = True
+            if block.kind == "thinking":
+                block.text.append(text)
+            elif block.kind == "text":
+                self._has_text = True
+            if text:
+                yield speak(text, block)
+
+    def on_block_stop(self, event: Json) -> Iterator[Event]:
+        block = self._blocks.pop(event.get("index"), None)
+        if block is None:
+            return
+        rest = block.mender.close()
+        if rest and block.kind in _SPEAKERS:
+            block.text.append(rest)
+            yield _SPEAKERS[block.kind](rest, block)
+        if block.kind == "tool_use" and not block.has_pieces:
+            yield ToolArgs(block.tool, write_json(_dict(block.carried.get("input"))))
+        self._sign(block)
+
+    def _sign(self, block: _Block) -> None:
+        """Keep a thinking block, to be sent back as it came."""
+        signed = block.carried
+        if block.kind == "thinking" and isinstance(signed.get("signature"), str):
+            signed["thinking"] = "".join(block.text)
+        elif block.kind != "redacted_thinking" or not isinstance(signed.get("data"), str):
+            return
+        self._thinking.append(signed | {"index": self._has_text + self._tools + len(self._thinking)})
+
+    def on_message_delta(self, event: Json) -> Iterator[Event]:
+        delta = _dict(event.get("delta"))
+        reason = delta.get("stop_reason")
+        if isinstance(reason, str) and reason:
+            yield from self._finish(reason, delta.get("stop_details"))
+        # The counts of a stream are cumulative; some of them are told at its beginning only.
+        yield from self._count(event)
+
+    def _count(self, holder: Json) -> Iterator[Event]:
+        told = {name: value for name, value in _dict(holder.get("usage")).items() if value is not None}
+        self._usage |= told
+        if self._usage:
+            yield Tokens(read_usage(self._usage))
+
+    def _finish(self, reason: str, details: Any = None) -> Iterator[Event]:
+        if self._finished:
+            return
+        self._finished = True
+        for index in tuple(self._blocks):
+            yield from self.on_block_stop({"index": index})
+        why = _dict(details).get("explanation")
+        if reason == "refusal" and isinstance(why, str) and why:
+            yield Refuse(mend(why))
+        if self._thinking:
+            yield Extra(THINKING, self._thinking)
+        yield Finish(_FINISH.get(reason, "tool_calls" if self._tools else "stop"))
+
+    def on_message_stop(self, _event: Json) -> Iterator[Event]:
+        self.ended = True
+        if self._started:
+            yield from self._finish("end_turn")
+
+    def on_error(self, event: Json) -> Iterator[Event]:
+        failure = classify_inband(event)
+        yield self.fail(failure.kind, failure.detail)
+
+
+_EVENTS: Final[Mapping[str, Callable[[Reader, Json], Iterator[Event]]]] = {
+    "message_start": Reader.on_message_start,
+    "content_block_start": Reader.on_block_start,
+    "content_block_delta": Reader.on_block_delta,
+    "content_block_stop": Reader.on_block_stop,
+    "message_delta": Reader.on_message_delta,
+    "message_stop": Reader.on_message_stop,
+    "error": Reader.on_error,
+}
+
+
+def _arguments(text: str, block: _Block) -> Event:
+    return ToolArgs(block.tool, text)
+
+
+def _spoken(text: str, _block: _Block) -> Event:
+    return Text(text)
+
+
+def _thought(text: str, _block: _Block) -> Event:
+    return Reason(text)
+
+
+_DELTAS: Final = {
+    "text_delta": (_spoken, "text"),
+    "thinking_delta": (_thought, "thinking"),
+    "input_json_delta": (_arguments, "partial_json"),
+}
+"""Kind of a delta, what it says, and the field in which."""
+
+_OPENINGS: Final = {"text": (_spoken, "text"), "thinking": (_thought, "thinking")}
+_SPEAKERS: Final = {"text": _spoken, "thinking": _thought, "tool_use": _arguments}
+
+
+def read_usage(usage: Json) -> Usage:
+    """The counts in OpenAI's sense: the vendor leaves what went through its cache out of `input_tokens`."""
+    fresh, written, read, completion = (
+        _number(usage.get(name))
+        for name in ("input_tokens", "cache_creation_input_tokens", "cache_read_input_tokens", "output_tokens")
+    )
+    thinking = _number(_dict(usage.get("output_tokens_details")).get("thinking_tokens"))
+    return Usage(
+        prompt=fresh + written + read,
+        completion=completion,
+        cached=read,
+        cache_write=written,
+        reasoning=min(completion, thinking),
+        source="vendor",
+    )
+
+
+class MessagesDecoder:
+    """A `Decoder` of streamed Messages answers."""
+
+    __slots__ = ("_reader", "_sse", "ended")
+
+    def __init__(self) -> None:
+        self._sse = sse.SSEDecoder()
+        self._reader = Reader()
+        self.ended = False
+
+    def feed(self, data: bytes) -> list[Event]:
+        return self._read(self._sse.feed(data))
+
+    def close(self) -> list[Event]:
+        return self._read(self._sse.close())
+
+    def _read(self, frames: Sequence[sse.Frame]) -> list[Event]:
+        reader = self._reader
+        events: list[Event] = []
+        for frame in frames:
+            if reader.ended or reader.failed:
+                break
+            if frame.data and not frame.data.isspace():
+                events += self._frame(frame.event, frame.data)
+        self.ended = reader.ended
+        if self._sse.overflow and not reader.ended and not reader.failed:
+            events.append(reader.fail(ErrorKind.NOT_AN_ANSWER, f"an event of more than {sse.LIMIT} bytes"))
+        return events
+
+    def _frame(self, name: str, data: bytes) -> list[Event]:
+        try:
+            event = read_json(data)
+        except ValueError:
+            return [self._reader.fail(ErrorKind.NOT_AN_ANSWER, f"not an event: {data[:200]!r}")]
+        return self._reader.read(name, event)
+
+
+def decode_body(body: bytes) -> list[Event]:
+    """The events of a whole answer, which may have been asked for as a stream; raises UpstreamFailure if it is none."""
+    if body.lstrip()[:1] not in (b"{", b"["):
+        decoder = MessagesDecoder()
+        return decoder.feed(body) + decoder.close()
+    try:
+        answer = read_json(body)
+    except ValueError:
+        raise UpstreamFailure(ErrorKind.NOT_AN_ANSWER, f"not an answer: {body[:200]!r}") from None
+    if isinstance(answer, dict) and answer.get("error"):
+        raise classify_inband(answer)
+    if not isinstance(answer, dict) or not isinstance(answer.get("content"), list):
+        raise UpstreamFailure(ErrorKind.NOT_AN_ANSWER, f"not a message: {body[:200]!r}")
+    return Reader().whole(answer)
+
+
+def _dict(value: Any) -> dict[str, Any]:
+    return value if isinstance(value, dict) else {}
+
+
+def _list(value: Any) -> list[Any]:
+    return value if isinstance(value, list) else []
+
+
+def _word(value: Any) -> str:
+    return mend(value) if isinstance(value, str) else ""
+
+
+def _number(value: Any) -> int:
+    return int(value) if isinstance(value, int | float) and not isinstance(value, bool) and 0 <= value <= _MOST else 0
