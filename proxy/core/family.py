@@ -17,12 +17,13 @@ class Family:
     `context` and `output` are tokens of a prompt and of an answer at most, None where unknown. `lacks` names features
     that the models refuse (`images`, `tools`, `json_schema`). `sampling`: whether temperature, top_p and their like
     are accepted always, only while the model does not reason, or never. `efforts` are the values of reasoning_effort
-    that it knows, None where unknown; `default_effort` is in force when the caller is silent. `thinking` says how it is
-    asked to think: by a token budget, by a level, adaptively, or always and unasked. `prefill`: a last assistant
-    message is continued. `forced_tools`: a tool call may be required. `mid_system`: system messages may stand in the
-    middle of a conversation. `penalties`: frequency and presence penalties. `chat_tools`: function tools over chat
-    completions. `only_responses`: the model is served by the responses endpoint alone. `tool_ids`: calls and their
-    results carry ids. `signatures`: tool calls must return with the signature they came with.
+    that it knows, none of them if it never reasons, None where unknown; `default_effort` is in force when the caller is
+    silent. `thinking` says how it is asked to think: by a token budget, by a level, adaptively, or always and unasked.
+    `prefill`: a last assistant message is continued. `forced_tools`: a tool call may be required. `mid_system`: system
+    messages may stand in the middle of a conversation. `penalties`: frequency and presence penalties. `chat_tools`:
+    function tools over chat completions. `only_responses`: the model is served by the responses endpoint alone.
+    `tool_ids`: calls and their results carry ids. `signatures`: tool calls must return with the signature they came
+    with.
     """
 
     context: int | None = None

@@ -12,6 +12,11 @@ PROVIDER = Provider(
     auth=bearer,
     classify=classify,
     # The newer name is ignored in silence, so that an answer would have no limit (measured by others, 2026-08).
-    quirks=Quirks(rename={"max_completion_tokens": "max_tokens"}),
+    quirks=Quirks(
+        rename={"max_completion_tokens": "max_tokens"},
+        unthinking={"thinking": {"type": "disabled"}},
+        plain_text=True,
+        keeps_thinking=True,
+    ),
     key_env="DEEPSEEK_API_KEY",
 )

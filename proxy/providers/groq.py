@@ -1,4 +1,4 @@
-"""Groq: OpenAI's protocol without log probabilities and token biases."""
+"""Groq: OpenAI's protocol without log probabilities, token biases, names of messages, nulls and second answers."""
 
 from proxy.core.decision import Quirks
 from proxy.providers import Provider, bearer
@@ -10,6 +10,7 @@ PROVIDER = Provider(
     speaks={"openai_chat": "/chat/completions"},
     auth=bearer,
     classify=classify,
-    quirks=Quirks(drop=("logprobs", "top_logprobs", "logit_bias")),
+    # As LiteLLM works around it (2026-11); its thinking comes as `reasoning`, its usage in the last chunk too.
+    quirks=Quirks(drop=("logprobs", "top_logprobs", "logit_bias", "n"), unnamed=True, no_nulls=True),
     key_env="GROQ_API_KEY",
 )

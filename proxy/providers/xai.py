@@ -1,5 +1,6 @@
-"""xAI: chat in OpenAI's protocol."""
+"""xAI: chat in OpenAI's protocol; its completion tokens leave the reasoning out, its total does not (wire/usage.py)."""
 
+from proxy.core.decision import Quirks
 from proxy.providers import Provider, bearer
 from proxy.wire.openai_errors import classify
 
@@ -9,5 +10,6 @@ PROVIDER = Provider(
     speaks={"openai_chat": "/chat/completions"},
     auth=bearer,
     classify=classify,
+    quirks=Quirks(drop=("web_search_options",)),  # its search is on an endpoint of its own
     key_env="XAI_API_KEY",
 )

@@ -10,7 +10,7 @@ import msgspec
 
 from proxy.core.decision import Quirks, Target
 from proxy.core.family import UNKNOWN
-from proxy.wire.gates import GATED, changes, gates_anything
+from proxy.wire.gates import GATED, REFUSED, changes, gates_anything, says_nothing
 from proxy.wire.messages import tidies, tidy
 from proxy.wire.peek import top_level
 
@@ -24,7 +24,8 @@ def fit(body: bytes, target: Target, params: Mapping[str, Any]) -> tuple[Quirks,
     if not (quirks.drop or quirks.unthinking or tidies(quirks) or gates_anything(family)):
         return quirks, params, ()
     said = {**top_level(body), **params}
-    losses = [f"{name}: the upstream refuses this field" for name in quirks.drop if name in said]
+    refused = [name for name in quirks.drop if name in said and not says_nothing(name, decoded(said[name]))]
+    losses = [f"{name}: {REFUSED}" for name in refused]
     dropped, written = list(quirks.drop), dict(params)
     for change in changes(family, {name: decoded(said[name]) for name in GATED if name in said}):
         losses.append(f"{change.name}: {change.why}")

@@ -5,7 +5,7 @@ The names are those of chat completions. Values at which a field says nothing (`
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Any, Final
 
@@ -18,7 +18,11 @@ low, xhigh nearer to high than to max); what lies between two goes up."""
 
 _SAMPLING: Final[Mapping[str, Any]] = {"temperature": 1, "top_p": 1, "logprobs": False, "top_logprobs": 0}
 _PENALTIES: Final[Mapping[str, Any]] = {"frequency_penalty": 0, "presence_penalty": 0}
+_SILENT: Final[Mapping[str, Any]] = {
+    **_SAMPLING, **_PENALTIES, "n": 1, "tool_choice": "auto", "parallel_tool_calls": True, "logit_bias": {},
+}  # fmt: skip
 _LENGTHS: Final = ("max_tokens", "max_completion_tokens")
+REFUSED: Final = "the upstream refuses this field"
 GATED: Final = ("reasoning_effort", *_SAMPLING, *_PENALTIES, *_LENGTHS)
 """The fields that `changes` asks for."""
 
@@ -32,17 +36,24 @@ class Change:
     why: str
 
 
+def says_nothing(name: str, value: Any) -> bool:
+    """True if the field may be left out without anybody noticing."""
+    return value is None or (name in _SILENT and value == _SILENT[name])
+
+
 def gates_anything(family: Family) -> bool:
     """False if every request passes as it is."""
     return family is not UNKNOWN and (
-        family.sampling != "free" or not family.penalties or bool(family.efforts) or family.output is not None
+        family.sampling != "free" or not family.penalties or family.efforts is not None or family.output is not None
     )
 
 
 def changes(family: Family, said: Mapping[str, Any]) -> Iterator[Change]:
     """What must become different of the fields that the caller `said`."""
     effort = said.get("reasoning_effort")
-    if isinstance(effort, str) and family.efforts and effort not in family.efforts:
+    if effort is not None and family.efforts == ():
+        yield Change("reasoning_effort", None, "the model does not reason")
+    elif isinstance(effort, str) and family.efforts and effort not in family.efforts:
         nearest = nearest_effort(effort, family.efforts)
         yield Change("reasoning_effort", nearest, f"{effort} is not known to the model, {nearest} is sent")
         effort = nearest
@@ -73,7 +84,7 @@ def fitted(chat: Chat, family: Family, losses: Losses) -> Chat:
     return replace(chat, **{change.name: change.value for change in found}) if found else chat
 
 
-def _without(said: Mapping[str, Any], neutral: Mapping[str, Any], why: str) -> Iterator[Change]:
-    for name, nothing in neutral.items():
-        if said.get(name, nothing) not in (None, nothing):
+def _without(said: Mapping[str, Any], names: Iterable[str], why: str) -> Iterator[Change]:
+    for name in names:
+        if not says_nothing(name, said.get(name)):
             yield Change(name, None, why)

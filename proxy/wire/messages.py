@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Final
 
 from proxy.core.decision import Quirks
+from proxy.wire.gates import REFUSED
 
 Json = dict[str, Any]
 
@@ -34,7 +35,7 @@ def _tidy(message: Json, quirks: Quirks) -> tuple[Json, list[tuple[str, str]]]:
     losses = []
     fields = dict(message)
     if quirks.unnamed and fields.pop("name", None) is not None:
-        losses.append(("name", "the upstream refuses this field"))
+        losses.append(("name", REFUSED))
     if quirks.plain_text and isinstance(fields.get("content"), list):
         fields["content"] = _joined(fields["content"])
     if quirks.keeps_thinking and fields.get("tool_calls") and not fields.get("reasoning_content"):

@@ -98,7 +98,7 @@ def test_timeouts_come_from_the_file_then_the_place_then_the_provider() -> None:
 
 def test_quirks_of_file_and_provider_add_up() -> None:
     quirks = upstream("provider: groq, drop: [seed, logprobs], rename: {stop: end}").quirks
-    assert quirks.drop == ("logprobs", "top_logprobs", "logit_bias", "seed")
+    assert quirks.drop == ("logprobs", "top_logprobs", "logit_bias", "n", "seed")
     assert quirks.rename == {"stop": "end"}
     assert upstream("provider: ollama, rename: {max_completion_tokens: n}").quirks.rename == {
         "max_completion_tokens": "n"

@@ -25,7 +25,7 @@ from proxy.core.chat import (
 from proxy.core.decision import Quirks
 from proxy.core.family import Family
 from proxy.wire.dialects.openai_chat.read_request import PLAIN, rest
-from proxy.wire.gates import fitted
+from proxy.wire.gates import REFUSED, fitted, says_nothing
 from proxy.wire.messages import tidies, tidy
 from proxy.wire.peek import refuse
 
@@ -93,8 +93,8 @@ def apply_quirks(quirks: Quirks, fields: dict[str, Any], losses: Losses) -> None
         for path, why in lost:
             losses.drop(path, why)
     for name in quirks.drop:
-        if fields.pop(name, None) is not None:
-            losses.drop(name, "the upstream refuses this field")
+        if not says_nothing(name, fields.pop(name, None)):
+            losses.drop(name, REFUSED)
     for name, known in quirks.rename.items():
         if name in fields:
             fields[known] = fields.pop(name)
