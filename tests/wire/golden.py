@@ -1,13 +1,14 @@
 """Golden answers: `<dialect>/<case>.sse` is what an upstream sent, `<case>.json` what becomes of it.
 
-The first line of each says whether it was recorded or written by hand, and after what. `python -m tests.wire.golden`
-writes the second files anew; a person reads the difference.
+`<case>.whole` is the same answer as it comes without streaming, where both are told. The first line of each stream says
+whether it was recorded or written by hand, and after what. `python -m tests.wire.golden` writes the `.json` files anew;
+a person reads the difference.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -15,37 +16,45 @@ from typing import Any
 from proxy.core.chat import Chat, Message, TextPart
 from proxy.core.request import Peek
 from proxy.wire.bridge import Translation
-from proxy.wire.dialects import Dialect, Passage, discover
+from proxy.wire.dialects import Passage, discover, heard
 
 FOLDER = Path(__file__).parents[1] / "golden" / "answers"
 DIALECTS = discover()
-SPOKEN = ("openai_chat", "openai_completions")
-"""The dialects whose transcripts are run here."""
+HEARD = heard(DIALECTS)
+UNTRANSLATED = ("openai_completions",)
+"""Dialects in which no upstream is asked on behalf of another."""
 CALLER = Chat("m", (Message("user", (TextPart("hi"),)),), stream=True)
 
 
 def names() -> list[str]:
-    return sorted(
-        str(path.relative_to(FOLDER).with_suffix("")) for name in SPOKEN for path in (FOLDER / name).glob("*.sse")
-    )
+    return sorted(str(path.relative_to(FOLDER).with_suffix("")) for path in FOLDER.glob("*/*.sse"))
+
+
+def whole_names() -> list[str]:
+    """Cases that are told without streaming, too."""
+    return sorted(str(path.relative_to(FOLDER).with_suffix("")) for path in FOLDER.glob("*/*.whole"))
 
 
 def stream_of(name: str) -> bytes:
     return (FOLDER / f"{name}.sse").read_bytes()
 
 
-def dialect_of(name: str) -> Dialect:
-    return DIALECTS[name.partition("/")[0]]
+def whole_of(name: str) -> bytes:
+    return (FOLDER / f"{name}.whole").read_bytes()
+
+
+def dialect_of(name: str) -> str:
+    return name.partition("/")[0]
 
 
 def tapped(name: str, pieces: Iterable[bytes], *, include_usage: bool = False) -> dict[str, Any]:
     """What a tap makes of the stream: the client's bytes, and what it says of them."""
-    return observe(dialect_of(name).tap(Peek("m", stream=True, include_usage=include_usage)), pieces)
+    return observe(HEARD[dialect_of(name)].tap(Peek("m", stream=True, include_usage=include_usage)), pieces)
 
 
 def translated(name: str, pieces: Iterable[bytes]) -> dict[str, Any]:
     """The same of the way through the hub, to a client that speaks chat."""
-    return observe(Translation(dialect_of(name).decoder(), DIALECTS["openai_chat"].encoder(CALLER, 7)), pieces)
+    return observe(Translation(DIALECTS[dialect_of(name)].decoder(), HEARD["openai_chat"].encoder(CALLER, 7)), pieces)
 
 
 def observe(passage: Passage, pieces: Iterable[bytes]) -> dict[str, Any]:
@@ -64,13 +73,18 @@ def observe(passage: Passage, pieces: Iterable[bytes]) -> dict[str, Any]:
     }
 
 
+WAYS: Mapping[str, Callable[[str, Iterable[bytes]], dict[str, Any]]] = {"tap": tapped, "translation": translated}
+
+
+def ways(name: str) -> Sequence[str]:
+    """How an answer of this dialect gets to a client."""
+    dialect = dialect_of(name)
+    return [*(["tap"] if dialect in HEARD else []), *([] if dialect in UNTRANSLATED else ["translation"])]
+
+
 def becomes(name: str) -> dict[str, Any]:
     """Everything that is expected of one transcript."""
-    pieces: Sequence[bytes] = [stream_of(name)]
-    found = {"tap": tapped(name, pieces)}
-    if name.startswith("openai_chat/"):
-        found["translation"] = translated(name, pieces)
-    return found
+    return {way: WAYS[way](name, [stream_of(name)]) for way in ways(name)}
 
 
 if __name__ == "__main__":

@@ -1,10 +1,10 @@
 """Gemini's answers to events; chunks of a stream and whole answers go through the same machine.
 
-A chunk has the form of a whole answer. What is different from one vendor to this one, and what becomes of it: a tool
-call arrives whole in one part (one `ToolArgs`), often without an id (one is made of the answer's id and its number);
-the finish reason is STOP for tool calls too; thinking is text with `thought`; pictures that the model drew are told
-with the `Finish`; a blocked prompt is an answer without candidates; errors may stand in a stream as bare JSON over
-several lines.
+A chunk has the form of a whole answer. What other vendors do differently, and what becomes of it here: a tool call
+arrives whole in one part (one `ToolArgs`), often without an id (one is made of the answer's id and its number); the
+finish reason is STOP for tool calls too; thinking is text with `thought`; the signature of a text and the pictures
+that the model drew are told with the `Finish`; a blocked prompt is an answer without candidates; errors may stand in
+a stream as bare JSON over several lines.
 """
 
 from __future__ import annotations
@@ -66,12 +66,13 @@ _SSE_FIELDS: Final = frozenset({b"", b"data", b"event", b"id", b"retry"})
 class _Choice:
     """What is known of one candidate while its parts come in."""
 
-    __slots__ = ("_calls", "_images", "_logprobs", "_menders", "finished", "index")
+    __slots__ = ("_calls", "_images", "_logprobs", "_menders", "_signature", "finished", "index")
 
     def __init__(self, index: int) -> None:
         self.index = index
         self.finished = False
         self._calls = 0
+        self._signature: str | None = None
         self._images: list[dict[str, Any]] = []
         self._logprobs: list[dict[str, Any]] = []
         self._menders: dict[type, Mender] = {}
@@ -85,7 +86,8 @@ class _Choice:
             if isinstance(text, str):
                 if text:
                     yield from self._text(Reason if part.get("thought") is True else Text, text)
-                yield from self._signature(part)
+                if part.get("thought") is not True:
+                    self._signature = _signature_of(part) or self._signature
             elif isinstance(part.get("functionCall"), dict):
                 yield from self._call(part["functionCall"], _signature_of(part), answer)
             elif isinstance(part.get("inlineData"), dict):
@@ -98,6 +100,9 @@ class _Choice:
             rest = mender.close()
             if rest:
                 yield kind(rest, self.index)
+        if self._signature:
+            # As at the vendor's compatible endpoint; once, for clients put the pieces of a field together.
+            yield Extra("extra_content", {"google": {"thought_signature": self._signature}}, self.index)
         if self._images:
             yield Extra("images", self._images, self.index)
         known = "content_filter" if reason.startswith("IMAGE_") else _FINISH.get(reason, "stop")
@@ -118,12 +123,6 @@ class _Choice:
         text = mender.feed(value)
         if text:
             yield kind(text, self.index)
-
-    def _signature(self, part: Mapping[str, Any]) -> Iterator[Event]:
-        """The token of a text, which returns with the message as it does at the vendor's compatible endpoint."""
-        signature = None if part.get("thought") is True else _signature_of(part)
-        if signature:
-            yield Extra("extra_content", {"google": {"thought_signature": signature}}, self.index)
 
     def _call(self, call: Mapping[str, Any], signature: str | None, answer: str) -> Iterator[Event]:
         name = call.get("name")
