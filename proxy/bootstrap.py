@@ -22,6 +22,7 @@ from starlette.types import ASGIApp
 
 from proxy.adapters import logs
 from proxy.adapters.keys_sqlite import KnownKeys
+from proxy.adapters.local_models import LocalModels
 from proxy.adapters.private import make_private
 from proxy.adapters.transport_http import HttpTransport
 from proxy.adapters.transport_offline import OfflineTransport
@@ -36,6 +37,7 @@ from proxy.engine.attempt import Attempts
 from proxy.engine.catalog import Catalog
 from proxy.engine.live import Live
 from proxy.engine.pipeline import Engine
+from proxy.engine.readiness import Readiness
 from proxy.engine.reload import Reloader
 from proxy.engine.tasks import supervise, whenever
 from proxy.web.app import build_app
@@ -99,8 +101,10 @@ def assemble(
     }
     offline = partial(OfflineTransport, offline_paths, _satisfies)
     request_log = logs.RequestLog(snapshot.logging.format)
-    engine = Engine(live, Attempts(transport, offline, dialects, clock), inbound, [live, request_log], clock)
-    catalog = Catalog(live, transport)
+    readiness = Readiness(live, LocalModels(transport))
+    attempts = Attempts(transport, offline, dialects, readiness, clock)
+    engine = Engine(live, attempts, inbound, [live, request_log], clock)
+    catalog = Catalog(live, transport, readiness)
     issued = KnownKeys((folder or state_folder(os.environ)) / KEYS_FILE)
     reloader = Reloader(live, source or (lambda: snapshot), catalog.outdate)
     hung_up = asyncio.Event()
@@ -112,6 +116,7 @@ def assemble(
         gc.set_threshold(*_GC_THRESHOLDS)
         duties = {
             "catalog": lambda: catalog.keep_fresh(_CATALOG_EVERY),
+            "local models": readiness.keep,
             "hang-up": lambda: whenever(hung_up, reloader.reload),
         }
         if source is not None:

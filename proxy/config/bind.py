@@ -168,6 +168,8 @@ def bind(
     origin, base = parse_url(url, insecure=config.insecure)
     if config.via is not None and not _VIA.fullmatch(config.via):
         raise BadSetting("expected the host:port of an HTTP proxy", "via")
+    if config.ensure_loaded is not None and provider.native is None:
+        raise BadSetting(f"the provider `{provider.name}` cannot be told to load a model", "ensure_loaded")
     keys, is_basic = _keys(config, provider, environ)
     paths = {dialect: path for dialect, path in provider.speaks.items() if dialect in dialects}
     return Upstream(
@@ -185,6 +187,8 @@ def bind(
         local=provider.local if config.local is None else config.local,
         default_model=config.default_model,
         models_path=provider.models_path,
+        native=provider.native,
+        keep=config.ensure_loaded.keep() if config.ensure_loaded else None,
     )
 
 

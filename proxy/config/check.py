@@ -35,7 +35,6 @@ _NO_EFFECT: tuple[tuple[Path, str], ...] = (
     (("storage", "ledger"), "requests are not yet recorded in a database"),
     (("upstreams", "*", "slots"), "requests in flight are not yet limited"),
     (("upstreams", "*", "rate"), "requests to the upstream are not yet paced"),
-    (("upstreams", "*", "ensure_loaded"), "models are not yet loaded ahead of a request"),
     (("plans", "*", "requests"), "requests per period are not yet limited"),
     (("plans", "*", "tokens"), "tokens per period are not yet limited"),
     (("plans", "*", "budget"), "money per period is not yet limited"),

@@ -117,6 +117,9 @@ class Assumed:
     def listed(self, upstream: str) -> frozenset[str] | None:
         return self.models.get(upstream) or self.view.listed(upstream)
 
+    def loaded(self, upstream: str) -> frozenset[str]:
+        return self.view.loaded(upstream)
+
     def is_down(self, upstream: str) -> bool:
         assumed = self.down.get(upstream)
         return self.view.is_down(upstream) if assumed is None else assumed

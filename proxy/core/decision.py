@@ -9,6 +9,7 @@ from typing import Any
 
 from proxy.core.errors import ErrorKind, UpstreamFailure
 from proxy.core.family import Family
+from proxy.core.local import Keep, NativeApi
 from proxy.core.secret import Secret
 
 
@@ -92,7 +93,8 @@ class Upstream:
     `paths` maps each dialect the upstream speaks to a path under `base`, in order of preference. `disabled` says why
     it takes no traffic, None if it does. `local` upstreams run on the operator's own machines and cost nothing.
     `default_model` is used where a target keeps the asked model (`upstream/*`) but the caller named none.
-    `models_path` is where the upstream lists its models, None if it has no such list.
+    `models_path` is where the upstream lists its models, None if it has no such list. `native` is its API for the
+    models in its memory, where it has one; `keep` says how they are kept there, None if that is the server's affair.
     """
 
     name: str
@@ -110,6 +112,8 @@ class Upstream:
     offline: bool = False
     default_model: str | None = None
     models_path: str | None = None
+    native: NativeApi | None = None
+    keep: Keep | None = None
 
     whole_timeouts: Timeouts = field(init=False)
     """For answers that are not streamed: their head comes only when the model is done."""

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Protocol
 
-from proxy.core.decision import Origin, Timeouts
+from proxy.core.decision import Origin, Timeouts, Upstream
 from proxy.core.errors import ErrorKind
+from proxy.core.local import Instance, LocalModel, Progress
 from proxy.core.usage import UsageRecord
 
 
@@ -128,4 +129,26 @@ class KeyStore(Protocol):
 
     def has_any(self) -> bool:
         """True from the first key on, whatever became of it."""
+        ...
+
+
+class ModelServer(Protocol):
+    """The models of local servers: which there are, which are in memory, and changing that.
+
+    Only for upstreams with a `native` API. All failures are `UpstreamFailure`, and none of them blames a client:
+    MODEL_ABSENT, `NoRoom`, CONNECT, AUTH, FAULT and their like.
+    """
+
+    async def models(self, upstream: Upstream, *, detail: bool = False) -> tuple[LocalModel, ...]:
+        """All it has, in memory or not; with `detail` also what must be asked model by model."""
+        ...
+
+    async def load(self, upstream: Upstream, model: str, context: int | None, patience: float) -> Instance:
+        """Load, and return when the model is ready; `patience` in seconds. A second call makes a second copy."""
+        ...
+
+    async def unload(self, upstream: Upstream, instance: str) -> None: ...
+
+    def pull(self, upstream: Upstream, model: str) -> AsyncIterator[Progress]:
+        """Download the model; ends when it is there."""
         ...

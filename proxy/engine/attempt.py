@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from proxy import __version__
-from proxy.accounting.estimate import counted
+from proxy.accounting.estimate import counted, tokens_of
 from proxy.config.compile import Snapshot
 from proxy.core.clock import Clock
 from proxy.core.decision import Attempt, Target, Timeouts, Upstream
@@ -24,6 +24,7 @@ from proxy.core.secret import Secret
 from proxy.core.usage import Usage
 from proxy.engine.heartbeat import Heartbeat
 from proxy.engine.journey import Journey
+from proxy.engine.readiness import Readying, Wish
 from proxy.engine.relay import hold_until_begun, relay
 from proxy.synth.rules import OfflineConfig
 from proxy.wire.crossing import Crossing, cross, insist, spoken_at, unsaid
@@ -67,11 +68,13 @@ class Attempts:
         transport: Transport,
         offline: Callable[[OfflineConfig], Transport],
         dialects: Mapping[str, UpstreamDialect],
+        ready: Readying,
         clock: Clock,
     ) -> None:
         self._transport = transport
         self._offline = offline
         self._dialects = dialects
+        self._ready = ready
         self._clock = clock
         self._lingering: set[asyncio.Task[None]] = set()
 
@@ -130,6 +133,14 @@ class Attempts:
                 param=error.param,
                 code=error.code,
             ) from error
+        left = delivery.deadline - self._clock.monotonic()
+        async with self._ready.hold(upstream, lambda: _wish(delivery, target), left):
+            await self._send(delivery, target, key, spoken, crossing)
+
+    async def _send(
+        self, delivery: Delivery, target: Target, key: Secret, spoken: UpstreamDialect, crossing: Crossing
+    ) -> None:
+        inbound, upstream = delivery.inbound, target.upstream
         head = self._head(delivery, upstream, key)
         path = upstream.base + spoken.path(upstream.paths[spoken.name], target.model, inbound.peek.stream)
         timeouts = self._timeouts(delivery, upstream)
@@ -281,6 +292,13 @@ class Attempts:
         event = delivery.dialect.encode_error_event(ProxyError(ErrorKind.BROKEN_STREAM))
         log.warning("stream broke: %s", failure, extra={"request_id": delivery.journey.id})
         await delivery.reply.finish(event)
+
+
+def _wish(delivery: Delivery, target: Target) -> Wish:
+    """What a local server must have in memory for this request."""
+    facts = delivery.journey.facts
+    prompt = facts.tokens if facts is not None else tokens_of(delivery.size)
+    return Wish(target.model, prompt, delivery.inbound.peek.max_tokens)
 
 
 def _occasion(delivery: Delivery) -> Sequence[tuple[bytes, bytes]]:

@@ -12,6 +12,7 @@ from proxy.core.errors import UpstreamFailure
 from proxy.core.ports import Transport, WireRequest
 from proxy.engine.attempt import NO_KEY
 from proxy.engine.live import Live
+from proxy.engine.readiness import Readiness
 
 _PATIENCE = Timeouts(connect=1.0, tls=2.0, first_byte=5.0, idle=5.0)
 _LIST_LIMIT = 8 << 20
@@ -29,9 +30,10 @@ class _List(msgspec.Struct):
 class Catalog:
     """Keeps `Live` informed; `refresh` is cheap to call and runs once at a time."""
 
-    def __init__(self, live: Live, transport: Transport) -> None:
+    def __init__(self, live: Live, transport: Transport, readiness: Readiness) -> None:
         self._live = live
         self._transport = transport
+        self._readiness = readiness
         self._asked_at = float("-inf")
         self._changed = asyncio.Event()
         self._running: asyncio.Task[None] | None = None
@@ -67,6 +69,18 @@ class Catalog:
             self._running = None
 
     async def _ask(self, upstream: Upstream) -> None:
+        """Where models are loaded before they are asked, all that can be loaded count as listed."""
+        if upstream.native is not None:
+            try:
+                models = await self._readiness.look(upstream)
+            except UpstreamFailure:
+                models = ()  # the server may be older than that API
+            if models and upstream.keep is not None:
+                self._live.note_listed(upstream.name, [model.name for model in models])
+                return
+        await self._ask_list(upstream)
+
+    async def _ask_list(self, upstream: Upstream) -> None:
         key = upstream.keys[0] if upstream.keys else NO_KEY
         head = ((b"accept", b"application/json"), *upstream.headers(key))
         path = f"{upstream.base}{upstream.models_path}"

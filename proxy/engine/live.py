@@ -33,6 +33,7 @@ class Live:
         self.version = 0
         """Counts the changes of what routing sees of upstreams: their lists and their health."""
         self._listed: dict[str, frozenset[str]] = {}
+        self._loaded: dict[str, frozenset[str]] = {}
         self._busy: Counter[str] = Counter()
         self._first_token: dict[tuple[str, str], float] = {}
 
@@ -44,6 +45,15 @@ class Live:
         now = frozenset(models)
         if self._listed.get(upstream) != now:
             self._listed[upstream] = now
+            self.version += 1
+
+    def loaded(self, upstream: str) -> frozenset[str]:
+        """The models that the upstream has in memory, as far as it can tell."""
+        return self._loaded.get(upstream, frozenset())
+
+    def note_loaded(self, upstream: str, models: frozenset[str]) -> None:
+        if self.loaded(upstream) != models:
+            self._loaded[upstream] = models
             self.version += 1
 
     def is_down(self, upstream: str) -> bool:  # noqa: ARG002 — nothing takes an upstream down yet

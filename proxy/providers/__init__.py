@@ -17,6 +17,7 @@ from typing import Annotated, Literal
 from pydantic import Field
 
 from proxy.core.decision import Classify, Quirks, Timeouts
+from proxy.core.local import Keep, NativeApi
 from proxy.core.secret import Secret
 from proxy.fields import Count, Duration, EnvSecret, EnvText, Many, RatePer, Section, Whole
 
@@ -34,7 +35,8 @@ class Provider:
     `base_url` is None where only the configuration can know it. `speaks` maps dialects to paths under the base, the
     preferred first; dialects that are not built in are skipped. `auth` makes headers of a key, and none of an empty
     one. `needs_key` is false where requests without a key may be welcome. `key_env` names the variable that is read
-    when the configuration lists no keys. `offline` providers are answered in the process itself.
+    when the configuration lists no keys. `offline` providers are answered in the process itself. `native` is the API by
+    which models are loaded and unloaded, where there is one.
     """
 
     name: str
@@ -49,6 +51,7 @@ class Provider:
     needs_key: bool = True
     key_env: str | None = None
     models_path: str | None = "/models"
+    native: NativeApi | None = None
 
 
 def bearer(key: Secret) -> Headers:
@@ -132,13 +135,25 @@ class EnsureLoadedConfig(Section):
     """For servers that load models on demand: have the model in memory before the request is sent."""
 
     ttl: Duration | None = None
-    """Unload after this time without a request."""
+    """Unload what the proxy loaded after this time without a request. Not written: never."""
     context: Annotated[Literal["auto"] | Count, Field(union_mode="left_to_right")] = "auto"
-    """The context length to load with, in tokens; `auto` is the server's own choice."""
+    """The context length to load with, in tokens; `auto` fits it to the prompt, as far as the model allows."""
     single_flight: bool = True
     """Load once, however many requests wait for it."""
     pull: bool = False
     """Download a model that the server does not have."""
+    min_stay: Duration = 60.0
+    """How long a model stays at least before it makes room for another, so that two callers cannot drive each other's
+    model out all the time."""
+    most: Count | None = None
+    """How many models the proxy keeps in memory at once. Not written: as many as the server takes."""
+    timeout: Duration = 300.0
+    """The longest time for one load, waiting for room included."""
+
+    def keep(self) -> Keep:
+        """As the policy knows it."""
+        context = None if self.context == "auto" else self.context
+        return Keep(self.ttl, context, self.single_flight, self.pull, self.min_stay, self.most, self.timeout)
 
 
 class UpstreamConfig(Section):

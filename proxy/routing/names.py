@@ -124,10 +124,14 @@ class Names:
 
 
 def own_choice(upstream: Upstream, view: View) -> str | None:
-    """The model of an upstream whose caller named none: its default, else the first it lists that can talk."""
+    """The model of an upstream whose caller named none: its default, else the first it lists that can talk.
+
+    Of a local server's models those in memory come first: they answer at once, and nothing has to make room.
+    """
     if upstream.default_model is not None:
         return upstream.default_model
     listed = view.listed(upstream.name)
     if not listed:
         return None
-    return min(listed, key=lambda model: ("embed" in model.lower(), model))
+    loaded = view.loaded(upstream.name)
+    return min(listed, key=lambda model: ("embed" in model.lower(), model not in loaded, model))

@@ -12,7 +12,7 @@ from proxy.core.decision import Target
 class View(Protocol):
     """The state of upstreams and targets, read during one decision.
 
-    `version` changes whenever `listed`, `is_down` or `is_open` would answer otherwise than before.
+    `version` changes whenever `listed`, `loaded`, `is_down` or `is_open` would answer otherwise than before.
     """
 
     @property
@@ -20,6 +20,10 @@ class View(Protocol):
 
     def listed(self, upstream: str) -> frozenset[str] | None:
         """The models that an upstream lists, None while that is unknown."""
+        ...
+
+    def loaded(self, upstream: str) -> frozenset[str]:
+        """Those of its models that a local server has in memory, as far as it can tell."""
         ...
 
     def is_down(self, upstream: str) -> bool:
@@ -48,6 +52,7 @@ class StillView:
     """
 
     models: Mapping[str, frozenset[str]] = field(default_factory=dict)
+    warm: Mapping[str, frozenset[str]] = field(default_factory=dict)
     down: frozenset[str] = frozenset()
     opened: frozenset[str] = frozenset({"offline/stale"})
     first_tokens: Mapping[str, float] = field(default_factory=dict)
@@ -56,6 +61,9 @@ class StillView:
 
     def listed(self, upstream: str) -> frozenset[str] | None:
         return self.models.get(upstream)
+
+    def loaded(self, upstream: str) -> frozenset[str]:
+        return self.warm.get(upstream, frozenset())
 
     def is_down(self, upstream: str) -> bool:
         return upstream in self.down

@@ -18,6 +18,7 @@ from typing import Literal, Self
 
 from tests.upstream.control import is_control, obey
 from tests.upstream.dialects import Dialect, discover
+from tests.upstream.local import LocalServer
 from tests.upstream.play import play
 from tests.upstream.request import MalformedRequest, Request, RequestReader
 from tests.upstream.script import PATIENCE, Gate, Script
@@ -46,6 +47,8 @@ class FakeUpstream:
         self.connections: set[Connection] = set()
         self.connected = 0
         """How many connections there have ever been."""
+        self.simulation: LocalServer | None = None
+        """A local server that is asked before anything else."""
         self._dialects = discover()
         self._scripts: list[_Scripted] = []
         self._gates: dict[str, Gate] = {}
@@ -112,6 +115,11 @@ class FakeUpstream:
             )
 
         self._scripts.append(_Scripted(script, suits, times))
+
+    def simulate(self, server: LocalServer) -> None:
+        """Let `server` answer what is its own."""
+        self.simulation = server
+        server.seen = lambda: self._seen
 
     def gate(self, name: str = "") -> Gate:
         """The gate of that name; a new one if there is none, or without a name."""
@@ -254,8 +262,10 @@ class Connection(asyncio.Protocol):
         seen = Seen(request, self.number)
         self._seen.append(seen)
         self._fake.note(seen)
+        simulation = self._fake.simulation
+        simulated = await simulation.answer(request) if simulation is not None else None
         dialect = self._fake.dialect(request)
-        script = self._fake.choose(request)
+        script = simulated or self._fake.choose(request)
         if dialect is None:
             dialect = self._fake.dialect(Request("POST", "/v1/chat/completions", (), b"{}"))
             script = script if script is not self._fake.default else Script(status=404)

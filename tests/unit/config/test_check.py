@@ -88,6 +88,5 @@ def test_every_setting_without_effect_is_one_of_the_language() -> None:
         *("alerts", "guards", "storage.state", "storage.ledger"),
         *(f"plans.gold.{name}" for name in ("requests", "tokens", "budget", "concurrency", "priority")),
         *(f"routes[0].{name}" for name in ("cache", "hedge", "midstream", "guards", "retry.base", "retry.max")),
-        *(f"upstreams.home.{name}" for name in ("slots", "rate", "ensure_loaded")),
-        "upstreams.cloud.ensure_loaded",
+        *(f"upstreams.home.{name}" for name in ("slots", "rate")),
     }
