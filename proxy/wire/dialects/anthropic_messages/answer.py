@@ -91,7 +91,6 @@ class Reader:
         for index, block in enumerate(_list(answer.get("content"))):
             events += self.on_block_start({"index": index, "content_block": block})
             events += self.on_block_stop({"index": index})
-        events = [event for event in events if not isinstance(event, Tokens)]
         return events + list(self.on_message_delta({"delta": answer})) + list(self.on_message_stop({}))
 
     def fail(self, kind: ErrorKind, detail: str) -> Failed:
@@ -106,7 +105,7 @@ class Reader:
         message = _dict(event.get("message"))
         tier = _TIERS.get(str(_dict(message.get("usage")).get("service_tier")))
         yield Start(_word(message.get("id")), _word(message.get("model")), 0, {"service_tier": tier} if tier else {})
-        yield from self._count(message)
+        self._count(message)
 
     def on_block_start(self, event: Json) -> Iterator[Event]:
         told = _dict(event.get("content_block"))
@@ -116,23 +115,24 @@ class Reader:
         if block.kind == "tool_use":
             self._tools += 1
             yield ToolOpen(block.tool, _word(told.get("id")) or f"call_{block.tool}", _word(told.get("name")))
-        elif block.kind in _OPENINGS:
-            yield from self._say(block, *_OPENINGS[block.kind], told)
+        yield from self._say(block, told)
 
     def on_block_delta(self, event: Json) -> Iterator[Event]:
         delta = _dict(event.get("delta"))
-        kind = delta.get("type")
         block = self._blocks.get(event.get("index"))
-        if block is None or not isinstance(kind, str):
+        if block is None:
             return
-        if kind == "signature_delta":
+        if delta.get("type") == "signature_delta":
             block.carried["signature"] = delta.get("signature")
-        elif kind in _DELTAS:
-            yield from self._say(block, *_DELTAS[kind], delta)
+        elif block.kind in _SPEECH and delta.get("type") == _SPEECH[block.kind][0]:
+            yield from self._say(block, delta)
 
-    def _say(self, block: _Block, speak: Callable[[str, _Block], Event], name: str, told: Json) -> Iterator[Event]:
+    def _say(self, block: _Block, told: Json) -> Iterator[Event]:
         """What a piece of text, thinking or arguments adds."""
-        piece = told.get(name)
+        if block.kind not in _SPEECH:
+            return
+        _, field, speak = _SPEECH[block.kind]
+        piece = told.get(field)
         if isinstance(piece, str) and piece:
             text = block.mender.feed(piece)
             block.has_pieces = True
@@ -148,9 +148,9 @@ class Reader:
         if block is None:
             return
         rest = block.mender.close()
-        if rest and block.kind in _SPEAKERS:
+        if rest:
             block.text.append(rest)
-            yield _SPEAKERS[block.kind](rest, block)
+            yield _SPEECH[block.kind][2](rest, block)
         if block.kind == "tool_use" and not block.has_pieces:
             yield ToolArgs(block.tool, write_json(_dict(block.carried.get("input"))))
         self._sign(block)
@@ -169,14 +169,17 @@ class Reader:
         reason = delta.get("stop_reason")
         if isinstance(reason, str) and reason:
             yield from self._finish(reason, delta.get("stop_details"))
-        # The counts of a stream are cumulative; some of them are told at its beginning only.
-        yield from self._count(event)
-
-    def _count(self, holder: Json) -> Iterator[Event]:
-        told = {name: value for name, value in _dict(holder.get("usage")).items() if value is not None}
-        self._usage |= told
+        self._count(event)
         if self._usage:
             yield Tokens(read_usage(self._usage))
+
+    def _count(self, holder: Json) -> None:
+        """Take note of counts: they are cumulative, and some are told at the beginning only.
+
+        Those of the beginning alone are not told on: of an answer that breaks off, they know a single token.
+        """
+        told = _dict(holder.get("usage"))
+        self._usage |= {name: value for name, value in told.items() if value is not None}
 
     def _finish(self, reason: str, details: Any = None) -> Iterator[Event]:
         if self._finished:
@@ -224,15 +227,12 @@ def _thought(text: str, _block: _Block) -> Event:
     return Reason(text)
 
 
-_DELTAS: Final = {
-    "text_delta": (_spoken, "text"),
-    "thinking_delta": (_thought, "thinking"),
-    "input_json_delta": (_arguments, "partial_json"),
+_SPEECH: Final[Mapping[str, tuple[str, str, Callable[[str, _Block], Event]]]] = {
+    "text": ("text_delta", "text", _spoken),
+    "thinking": ("thinking_delta", "thinking", _thought),
+    "tool_use": ("input_json_delta", "partial_json", _arguments),
 }
-"""Kind of a delta, what it says, and the field in which."""
-
-_OPENINGS: Final = {"text": (_spoken, "text"), "thinking": (_thought, "thinking")}
-_SPEAKERS: Final = {"text": _spoken, "thinking": _thought, "tool_use": _arguments}
+"""By kind of block: the deltas that add to it, the field in which they speak, and the event that it makes."""
 
 
 def read_usage(usage: Json) -> Usage:
