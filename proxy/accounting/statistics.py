@@ -6,14 +6,18 @@ import math
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from datetime import datetime
-from itertools import accumulate
+from itertools import accumulate, zip_longest
 
 from proxy.core.decision import Attempt
+from proxy.core.errors import ErrorKind
 from proxy.core.usage import UsageRecord
 
 _PER_DOUBLING = 8  # buckets each time a duration doubles: a quantile is at most 4.5 % off
 _FLOOR = 1e-4  # seconds; everything faster shares the first bucket
 _BUCKETS = 24 * _PER_DOUBLING  # up to 1,677 s
+
+_FAILED = frozenset(kind.label for kind in ErrorKind if kind is not ErrorKind.CLIENT_GONE)
+"""How a request ends that failed; one whose stream broke was told 200."""
 
 
 class Histogram:
@@ -80,6 +84,10 @@ class UpstreamStatistics:
         }
 
 
+def _place(attempt: Attempt) -> tuple[str, str]:
+    return attempt.upstream, attempt.model
+
+
 class Statistics:
     """Folds the records of ended requests; `since` is the time of the last reset."""
 
@@ -104,12 +112,14 @@ class Statistics:
     def write(self, record: UsageRecord) -> None:
         """Count one ended request."""
         self.requests += 1
-        self.errors += record.status >= 400 and record.status != 499
-        self.client_gone += record.status == 499
+        self.errors += record.ended in _FAILED
+        self.client_gone += record.ended == ErrorKind.CLIENT_GONE.label
         self.offline += record.offline is not None
         self.latency.add(record.seconds)
-        for number, attempt in enumerate(record.attempts, 1):
-            self._count_attempt(attempt, record, moved_on=number < len(record.attempts))
+        for attempt, following in zip_longest(record.attempts, record.attempts[1:]):
+            self._count_attempt(
+                attempt, record, moved_on=following is not None and _place(following) != _place(attempt)
+            )
         if record.upstream:
             answered = self.of(record.upstream)
             answered.requests += 1

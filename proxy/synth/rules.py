@@ -30,12 +30,14 @@ _DEFAULT: Mapping[Language, str] = {
 
 def _template(text: str) -> str:
     try:
-        names = [name for _, name, spec, conversion in string.Formatter().parse(text) if name is not None]
+        fields = [parsed[1:] for parsed in string.Formatter().parse(text) if parsed[1] is not None]
     except ValueError:
         raise ValueError("unbalanced braces; write {{ and }} for braces themselves") from None
-    for name in names:
+    for name, spec, conversion in fields:
         if name not in PLACEHOLDERS:
             raise ValueError(f"unknown placeholder; known: {', '.join(f'{{{known}}}' for known in PLACEHOLDERS)}")
+        if spec or conversion:
+            raise ValueError(f"write {{{name}}} alone, without `:` or `!`")
     return text
 
 
