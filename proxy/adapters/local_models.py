@@ -17,7 +17,6 @@ T = TypeVar("T")
 
 _LIMIT = 8 << 20
 _DAY = 86_400.0
-_POLL = 1.0  # seconds between two questions how far a download is
 _QUICK = Timeouts(connect=1.0, tls=2.0, first_byte=5.0, idle=5.0)
 _HEAD = ((b"accept", b"application/json"),)
 _BODY = ((b"content-type", b"application/json"),)
@@ -26,10 +25,14 @@ _ABOUT_US = (ErrorKind.REJECTED, ErrorKind.CONTEXT)
 
 
 class LocalModels:
-    """Asks each server in its own way; keeps nothing. `Upstream.native` must be there."""
+    """Asks each server in its own way; keeps nothing. `Upstream.native` must be there.
 
-    def __init__(self, transport: Transport) -> None:
+    `poll`: seconds between two questions how far a download is, where a server does not tell by itself.
+    """
+
+    def __init__(self, transport: Transport, *, poll: float = 1.0) -> None:
         self._transport = transport
+        self._poll = poll
 
     async def models(self, upstream: Upstream, *, detail: bool = False) -> tuple[LocalModel, ...]:
         api = _api(upstream)
@@ -66,7 +69,7 @@ class LocalModels:
                 yield progress
             call = again
             if call is not None:
-                await asyncio.sleep(_POLL)
+                await asyncio.sleep(self._poll)
 
     async def _open(self, upstream: Upstream, call: Call, timeouts: Timeouts) -> WireResponse:
         """Send; the caller closes what it gets. Raises UpstreamFailure for every status beyond 2xx."""
