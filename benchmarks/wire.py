@@ -9,10 +9,12 @@ import statistics
 import time
 from collections.abc import Callable
 
-from proxy.core.chat import Chat, Message, TextPart
+from proxy.core.chat import Chat, Losses, Message, TextPart
 from proxy.core.decision import Quirks
+from proxy.core.family import UNKNOWN
 from proxy.core.request import Peek
 from proxy.wire.bridge import Translation
+from proxy.wire.dialects.gemini_generate import DIALECT as GEMINI
 from proxy.wire.dialects.openai_chat import DIALECT as CHAT
 
 ROUNDS = 9
@@ -24,6 +26,12 @@ _CHUNK = (
 )
 FRAME = b"data: " + (_CHUNK % "").encode() + b"\n\n"
 FRAME_NULL = b"data: " + (_CHUNK % ',"usage":null').encode() + b"\n\n"
+FRAME_GEMINI = (
+    b'data: {"candidates": [{"content": {"parts": [{"text": " hello"}],"role": "model"},"index": 0}],'
+    b'"usageMetadata": {"promptTokenCount": 12,"candidatesTokenCount": 2,"totalTokenCount": 54,"promptTokensDetails": '
+    b'[{"modality": "TEXT","tokenCount": 12}],"thoughtsTokenCount": 40},"modelVersion": "gemini-3.8-flash",'
+    b'"responseId": "mAitaLcmM73Szwb_2uCYCw"}\r\n\r\n'
+)
 FRAME_CRLF = FRAME.replace(b"\n", b"\r\n")
 
 _TURN = b'{"role":"user","content":"%s"}' % (rb"Please say \"hello\" to everybody. " * 11)
@@ -55,6 +63,8 @@ def main() -> None:
     peek = CHAT.peek(BODY)
     silent, asking = CHAT.tap(peek), CHAT.tap(Peek("fast", stream=True, include_usage=True))
     bridge = Translation(CHAT.decoder(), CHAT.encoder(_CALLER, 1))
+    gemini = Translation(GEMINI.decoder(), CHAT.encoder(_CALLER, 1))
+    (chat,) = CHAT.decode_request(BODY)
     half = len(FRAME) // 2
     work: dict[str, Callable[[], object]] = {
         f"tap, frame of {len(FRAME)} bytes": lambda: asking.feed(FRAME),
@@ -62,6 +72,8 @@ def main() -> None:
         "tap, the same with CRLF": lambda: asking.feed(FRAME_CRLF),
         "tap, the same in two pieces": lambda: (asking.feed(FRAME[:half]), asking.feed(FRAME[half:])),
         "translate, the same frame chat to chat": lambda: bridge.feed(FRAME),
+        f"translate, Gemini's frame of {len(FRAME_GEMINI)} bytes": lambda: gemini.feed(FRAME_GEMINI),
+        "encode_request for Gemini": lambda: GEMINI.encode_request(chat, _PLAIN, UNKNOWN, Losses()),
         f"peek, body of {len(BODY)} bytes": lambda: CHAT.peek(BODY),
         "prepare, rename and ask for usage": lambda: CHAT.prepare(BODY, peek, "m", _PLAIN, {}),
         "prepare, the same written with spaces": lambda: CHAT.prepare(SPACED, peek, "m", _PLAIN, {}),

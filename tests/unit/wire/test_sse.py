@@ -128,3 +128,11 @@ def test_what_is_framed_is_parsed_again(data: bytes) -> None:
 def test_plain_means_one_line_of_data() -> None:
     assert is_plain(b"data: 1\n\n")
     assert not any(map(is_plain, (b"data: 1\n", b"data: 1\r\n\r\n", b"data: 1\ndata: 2\n\n", b": 1\n\n", b"\n\n")))
+
+
+def test_a_protocol_may_leave_its_last_frame_unended() -> None:
+    framing = Framing()
+    assert framing.feed(b"data: 1\n\ndata: 2") == [b"data: 1\n\n"]
+    assert framing.close(unended=True) == [b"data: 2"]
+    assert framing.close(unended=True) == []
+    assert Framing().close(unended=True) == []

@@ -83,8 +83,8 @@ class _Conversation:
         if "audio" in message.extra and not parts and not message.tool_calls:
             refuse(f"`{path}.audio` is not known to this model. Send what was said as text.", f"{path}.audio")
         calls = [self._call(call) for call in message.tool_calls]
-        unsigned = calls and not any("thoughtSignature" in call for call in calls)
-        if unsigned and self._family.signatures and place > self._current:
+        is_checked = self._family.signatures and place > self._current
+        if calls and is_checked and "thoughtSignature" not in calls[0]:
             calls[0]["thoughtSignature"] = UNSIGNED
             self._losses.drop(f"{path}.tool_calls[0].extra_content", "the thought signature is missing; stand-in sent")
         self._add("model", [*parts, *calls])
