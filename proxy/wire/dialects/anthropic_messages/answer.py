@@ -91,7 +91,8 @@ class Reader:
         for index, block in enumerate(_list(answer.get("content"))):
             events += self.on_block_start({"index": index, "content_block": block})
             events += self.on_block_stop({"index": index})
-        return events + list(self.on_message_delta({"delta": answer})) + list(self.on_message_stop({}))
+        ends = {**answer, "stop_reason": answer.get("stop_reason") or "end_turn"}
+        return events + list(self.on_message_delta({"delta": ends}))
 
     def fail(self, kind: ErrorKind, detail: str) -> Failed:
         """The last event there will be."""

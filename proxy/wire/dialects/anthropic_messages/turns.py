@@ -123,7 +123,8 @@ class Turns:
 
     def _result(self, message: Message, path: str) -> Block:
         if not message.tool_call_id:
-            refuse(f"`{path}.tool_call_id` is missing: send the id of the call that this answers.", path)
+            path += ".tool_call_id"
+            refuse(f"`{path}` is missing: send the id of the call that this answers.", path)
         result: Block = {"type": "tool_result", "tool_use_id": call_id(message.tool_call_id)}
         blocks = self._blocks(message, path)
         for one in blocks:  # a breakpoint within a result is one behind it
