@@ -14,6 +14,7 @@ from proxy.core.decision import Quirks
 from proxy.core.family import UNKNOWN
 from proxy.core.request import Peek
 from proxy.wire.bridge import Translation
+from proxy.wire.dialects.anthropic_messages import DIALECT as MESSAGES
 from proxy.wire.dialects.gemini_generate import DIALECT as GEMINI
 from proxy.wire.dialects.openai_chat import DIALECT as CHAT
 
@@ -26,6 +27,15 @@ _CHUNK = (
 )
 FRAME = b"data: " + (_CHUNK % "").encode() + b"\n\n"
 FRAME_NULL = b"data: " + (_CHUNK % ',"usage":null').encode() + b"\n\n"
+FRAME_MESSAGES = (
+    b'event: content_block_delta\ndata: {"type":"content_block_delta","index":0,"delta":{"type":"text_delta",'
+    b'"text":" hello"}}\n\n'
+)
+_FRAMES_BEFORE = (
+    b'event: message_start\ndata: {"type":"message_start","message":{"id":"msg_1","model":"claude","usage":{}}}'
+    b'\n\nevent: content_block_start\ndata: {"type":"content_block_start","index":0,"content_block":{"type":"text"}}'
+    b"\n\n"
+)
 FRAME_GEMINI = (
     b'data: {"candidates": [{"content": {"parts": [{"text": " hello"}],"role": "model"},"index": 0}],'
     b'"usageMetadata": {"promptTokenCount": 12,"candidatesTokenCount": 2,"totalTokenCount": 54,"promptTokensDetails": '
@@ -64,6 +74,8 @@ def main() -> None:
     silent, asking = CHAT.tap(peek), CHAT.tap(Peek("fast", stream=True, include_usage=True))
     bridge = Translation(CHAT.decoder(), CHAT.encoder(_CALLER, 1))
     gemini = Translation(GEMINI.decoder(), CHAT.encoder(_CALLER, 1))
+    messages = Translation(MESSAGES.decoder(), CHAT.encoder(_CALLER, 1))
+    messages.feed(_FRAMES_BEFORE)
     (chat,) = CHAT.decode_request(BODY)
     half = len(FRAME) // 2
     work: dict[str, Callable[[], object]] = {
@@ -72,7 +84,9 @@ def main() -> None:
         "tap, the same with CRLF": lambda: asking.feed(FRAME_CRLF),
         "tap, the same in two pieces": lambda: (asking.feed(FRAME[:half]), asking.feed(FRAME[half:])),
         "translate, the same frame chat to chat": lambda: bridge.feed(FRAME),
+        f"translate, Messages frame of {len(FRAME_MESSAGES)} bytes": lambda: messages.feed(FRAME_MESSAGES),
         f"translate, Gemini's frame of {len(FRAME_GEMINI)} bytes": lambda: gemini.feed(FRAME_GEMINI),
+        "encode_request for Messages": lambda: MESSAGES.encode_request(chat, _PLAIN, UNKNOWN, Losses()),
         "encode_request for Gemini": lambda: GEMINI.encode_request(chat, _PLAIN, UNKNOWN, Losses()),
         f"peek, body of {len(BODY)} bytes": lambda: CHAT.peek(BODY),
         "prepare, rename and ask for usage": lambda: CHAT.prepare(BODY, peek, "m", _PLAIN, {}),
