@@ -157,7 +157,7 @@ def _items(messages: Sequence[Message], losses: Losses) -> list[dict[str, Any]]:
         elif message.role == "assistant":
             items += _turn(message, path)
         else:
-            items.append({"type": "message", "role": message.role, "content": _content(message, path, "input_text")})
+            items.append({"type": "message", "role": message.role, "content": _content(message, path)})
     return items
 
 
@@ -181,8 +181,13 @@ def _turn(message: Message, path: str) -> Iterator[dict[str, Any]]:
     blocks = [dict(block) for block in message.thinking if block.get("type") == "reasoning"]
     places = [block.pop(CALLS_BEFORE, 0) for block in blocks]
     yield from (block for block, place in zip(blocks, places, strict=True) if place == 0)
-    if any(not isinstance(part, TextPart) or part.text for part in message.parts):
-        yield {"type": "message", "role": "assistant", "content": _content(message, path, "output_text")}
+    refusals = [part for part in message.parts if not isinstance(part, TextPart)]
+    if refusals:
+        # Only an item as the endpoint itself gives it can hold a refusal, and such an item has an id.
+        content = [_part(part, f"{path}.content[{i}]", "output_text") for i, part in enumerate(message.parts)]
+        yield {"type": "message", "id": "msg_0", "role": "assistant", "status": "completed", "content": content}
+    elif message.text:
+        yield {"type": "message", "role": "assistant", "content": message.text}
     for number, call in enumerate(message.tool_calls):
         yield from (block for block, place in zip(blocks, places, strict=True) if number and place == number)
         yield _call(call)
@@ -198,20 +203,23 @@ def _result(message: Message, kinds: Mapping[str, ToolKind], path: str) -> dict[
     if message.tool_call_id is None:
         refuse(f"`{path}.tool_call_id` is missing: send the id of the call that this answers.", f"{path}.tool_call_id")
     kind = "custom_tool_call_output" if kinds.get(message.tool_call_id) == "custom" else "function_call_output"
-    return {"type": kind, "call_id": message.tool_call_id, "output": _content(message, path, "input_text")}
+    return {"type": kind, "call_id": message.tool_call_id, "output": _content(message, path)}
 
 
-def _content(message: Message, path: str, text: str) -> Any:
-    """A string where it is one plain text, else a list of parts; `text` is what a text is called there."""
+def _content(message: Message, path: str) -> Any:
+    """A string where it is one plain text, else a list of parts."""
     parts = message.parts
     if not parts:
         return ""
     if len(parts) == 1 and isinstance(parts[0], TextPart) and not parts[0].extra:
         return parts[0].text
-    return [_part(part, f"{path}.content[{i}]", text) for i, part in enumerate(parts)]
+    return [_part(part, f"{path}.content[{i}]", "input_text") for i, part in enumerate(parts)]
 
 
 def _part(part: Part, path: str, text: str) -> dict[str, Any]:
+    """One part; `text` is what a text is called where it stands."""
+    if isinstance(part, TextPart) and text == "output_text":
+        return {"type": text, "text": part.text, "annotations": []}
     if isinstance(part, TextPart):
         return {"type": text, "text": part.text, **part.extra}
     write = _PARTS.get(type(part))
