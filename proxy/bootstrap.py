@@ -54,7 +54,7 @@ HOST_VARIABLE = "FAILSOFT_HOST"
 _CATALOG_EVERY = 60.0
 _GC_THRESHOLDS = (20_000, 20, 100)
 """A request leaves no cycles behind, so looking for them after every 700 allocations is work for nothing."""
-_ADMIN_KEY_FILE = "admin-key"
+ADMIN_KEY_FILE = "admin-key"
 KEYS_FILE = "keys.db"
 
 
@@ -74,7 +74,7 @@ def admin_keys(snapshot: Snapshot, folder: Path) -> tuple[Sequence[Secret], bool
     configured = [key for key in snapshot.server.admin_keys if key]
     if configured:
         return configured, False
-    file = folder / _ADMIN_KEY_FILE
+    file = folder / ADMIN_KEY_FILE
     key = "fs-admin-" + secrets.token_urlsafe(24)
     is_new = not file.exists() and make_private(file, lambda draft: draft.write_text(key + "\n"))
     return [Secret(file.read_text().strip())], is_new
@@ -131,7 +131,7 @@ def assemble(
         issued.close()
         request_log.flush()
 
-    return build_app(engine, catalog, reloader, dialects, Identities(live, issued, keys), running)
+    return build_app(engine, catalog, readiness, reloader, dialects, Identities(live, issued, keys), running)
 
 
 def worker() -> ASGIApp:

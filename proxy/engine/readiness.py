@@ -14,7 +14,7 @@ from typing import Protocol
 
 from proxy.core.decision import Upstream
 from proxy.core.errors import ErrorKind, ProxyError, UpstreamFailure
-from proxy.core.local import Instance, Keep, LocalModel, NativeApi, NoRoom
+from proxy.core.local import Instance, Keep, LocalModel, NativeApi, NoRoom, Progress
 from proxy.core.ports import ModelServer
 from proxy.engine.live import Live
 from proxy.policy.residence import TRUST, Absent, Ask, Full, Load, Ready, Residence, Step, Unload, Wait
@@ -118,6 +118,14 @@ class Readiness:
         async with server.turn:
             return await self._ask(upstream, server, detail=detail)
 
+    async def pull(self, upstream: Upstream, model: str) -> AsyncIterator[Progress]:
+        """Have the server download a model."""
+        assert upstream.native is not None
+        log.info("%s pulls %s", upstream.name, model)
+        async for progress in self._models.pull(upstream, model):
+            yield progress
+        self._server(upstream, upstream.native).residence.doubt()
+
     def owned(self, upstream: str) -> frozenset[str]:
         """The models there that we loaded."""
         server = self._servers.get(upstream)
@@ -159,7 +167,7 @@ class Readiness:
         is_ready = False
         try:
             async with asyncio.timeout(left):
-                while not isinstance(residence.step(wish.model, keep, self._live.clock.monotonic()), Ready):
+                while not self._is_ready(residence, wish.model, keep):
                     await self._fly(upstream, server, keep, wish.model)
             is_ready = True
         except TimeoutError:
@@ -177,6 +185,10 @@ class Readiness:
             residence.leave(wish.model, self._live.clock.monotonic())
             server.wake()
             self._tell()
+
+    def _is_ready(self, residence: Residence, model: str, keep: Keep) -> bool:
+        now = self._live.clock.monotonic()
+        return isinstance(residence.step(model, keep, now, since=now), Ready)
 
     async def _fly(self, upstream: Upstream, server: _Server, keep: Keep, model: str) -> None:
         """Join the flight to a model, or start it."""
@@ -199,6 +211,7 @@ class Readiness:
     async def _bring(self, upstream: Upstream, server: _Server, keep: Keep, model: str) -> None:
         """Step by step until the model is ready; while it waits, others may change what is loaded."""
         residence = server.residence
+        since = self._live.clock.monotonic()
         refused: frozenset[str] | None = None  # what was in memory when the server had no room
         try:
             async with asyncio.timeout(keep.patience) as timer:
@@ -206,7 +219,7 @@ class Readiness:
                     changed = server.changed
                     async with server.turn:
                         now = self._live.clock.monotonic()
-                        step = residence.step(model, keep, now, crowded=refused == residence.instances)
+                        step = residence.step(model, keep, now, since=since, crowded=refused == residence.instances)
                         if isinstance(step, Ready):
                             return
                         if isinstance(step, Load):
@@ -230,8 +243,8 @@ class Readiness:
                 await self._unload(upstream, server, step.instance)
             case Absent() if keep.pulls:
                 timer.reschedule(None)  # a download takes as long as it takes
-                await self._pull(upstream, model)
-                server.residence.doubt()
+                async for _ in self.pull(upstream, model):
+                    pass
                 timer.reschedule(asyncio.get_running_loop().time() + keep.patience)
             case Absent():
                 raise UpstreamFailure(ErrorKind.MODEL_ABSENT, "the server does not have the model", sent=False)
@@ -292,11 +305,6 @@ class Readiness:
         server.residence.observe(models, self._live.clock.monotonic())
         self._changed(upstream, server)
         return models
-
-    async def _pull(self, upstream: Upstream, model: str) -> None:
-        log.info("%s pulls %s", upstream.name, model)
-        async for progress in self._models.pull(upstream, model):
-            log.debug("%s pulls %s: %s", upstream.name, model, progress)
 
     async def _pause(self, changed: asyncio.Event, until: float | None) -> None:
         """Until something changes on the server or `until`; not for long, for others may change it too."""

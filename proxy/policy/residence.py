@@ -6,7 +6,8 @@ Rules:
     3. Room is made where the server refused for want of memory, or at our own limit: the longest unused goes first.
     4. One of ours whose context is too short for those who wait is loaded anew, longer, once nobody uses it.
     5. An idle model of ours is unloaded after `ttl`.
-    6. What the server told counts for `TRUST` seconds; then it is asked again, for others may load and unload too.
+    6. What the server told counts for `TRUST` seconds, but it is asked anew before anything is changed, for others may
+       load and unload too: so there are no two copies.
 
 Pure: `now` is monotonic seconds, and what is to be done is returned as a value.
 """
@@ -203,15 +204,24 @@ class Residence:
         """It was unloaded."""
         self._homes.pop(instance, None)
 
-    def step(self, model: str, keep: Keep, now: float, *, crowded: bool = False) -> Step:
-        """What to do so that the model is ready; `crowded` if the server has just refused it for want of room."""
+    def step(self, model: str, keep: Keep, now: float, *, since: float, crowded: bool = False) -> Step:
+        """What to do so that the model is ready.
+
+        `since` is when the way to it began: what was told before is enough to use a model, not to change what is in
+        memory. `crowded` if the server has just refused the model for want of room.
+        """
         name = self._canonical(model)
         if self._asked_at is None or now - self._asked_at > TRUST:
             return Ask()
         context = self._context(name, keep)
         home = self._home(name)
+        if home is not None and self._is_enough(home, context):
+            return Ready()
+        if self._asked_at < since:
+            return Ask()
         if home is not None:
-            return self._grown(name, home, context)
+            busy = self._using[name] or home.instance.is_busy
+            return Wait(None) if busy else Unload(home.model, home.instance)
         if name not in self._known:
             return Absent()
         if crowded or (keep.most is not None and len(self.owned) >= keep.most):
@@ -258,11 +268,10 @@ class Residence:
     def _answers_to(self, home: _Home, name: str) -> bool:
         return name in (self._canonical(home.model), home.instance.id)
 
-    def _grown(self, name: str, home: _Home, context: int | None) -> Step:
+    def _is_enough(self, home: _Home, context: int | None) -> bool:
+        """True if its context is long enough, is not known, or is not ours to change."""
         has = home.instance.context
-        if not home.is_ours or has is None or context is None or context <= has:
-            return Ready()
-        return Wait(None) if self._using[name] or home.instance.is_busy else Unload(home.model, home.instance)
+        return not home.is_ours or has is None or context is None or context <= has
 
     def _idle(self) -> list[_Home]:
         """Ours, and of no use to anybody at present; the longest unused first."""

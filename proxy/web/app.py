@@ -19,17 +19,19 @@ from proxy.core.errors import ProxyError
 from proxy.engine.catalog import Catalog
 from proxy.engine.live import Live
 from proxy.engine.pipeline import Engine
+from proxy.engine.readiness import Readiness
 from proxy.engine.reload import Reloader
 from proxy.web.admin.control import Control
 from proxy.web.admin.explain import Explain
 from proxy.web.admin.gate import AdminGate
+from proxy.web.admin.local_models import LocalModelsAdmin
 from proxy.web.admin.status import Status
 from proxy.web.asgi import SECURITY_HEADERS, timing_headers
 from proxy.web.identity import Identities, check_host
 from proxy.web.inbound import Endpoint, correlation_of, new_request_id
 from proxy.web.models import Models
 from proxy.web.respond import error_response, json_response, on_bug, on_http_error, on_proxy_error
-from proxy.wire.dialects import InboundDialect, UpstreamDialect, heard
+from proxy.wire.dialects import UpstreamDialect, heard
 
 Lifespan = Callable[[], AbstractAsyncContextManager[None]]
 
@@ -93,6 +95,7 @@ class Dressed:
 def build_app(
     engine: Engine,
     catalog: Catalog,
+    readiness: Readiness,
     reloader: Reloader,
     dialects: Mapping[str, UpstreamDialect],
     identities: Identities,
@@ -103,7 +106,11 @@ def build_app(
     inbound = heard(dialects).values()
     hot = {path: Endpoint(dialect, engine, identities) for dialect in inbound for path in dialect.paths}
     chat = next(dialect for dialect in inbound if "/v1/chat/completions" in dialect.paths)
-    routes = [*_public(live, catalog, identities), _admin(engine, chat, reloader, identities, Explain(live, dialects))]
+    actions = [
+        *_control(Control(engine, chat, reloader), Explain(live, dialects)),
+        *_local_models(LocalModelsAdmin(live, readiness)),
+    ]
+    routes = [*_public(live, catalog, identities), _admin([*_status(Status(live, reloader)), *actions], identities)]
 
     @asynccontextmanager
     async def running(_app: Starlette) -> AsyncIterator[None]:
@@ -162,19 +169,27 @@ def _public(live: Live, catalog: Catalog, identities: Identities) -> list[BaseRo
     ]
 
 
-def _admin(
-    engine: Engine, chat: InboundDialect, reloader: Reloader, identities: Identities, explain: Explain
-) -> BaseRoute:
-    status = Status(engine.live, reloader)
-    control = Control(engine, chat, reloader)
-    routes = [
+def _status(status: Status) -> list[BaseRoute]:
+    return [
         Route("/status", status.status),
         Route("/health", status.health),
         Route("/statistics", status.statistics),
         Route("/reset-stats", status.reset, methods=["POST"]),
+    ]
+
+
+def _control(control: Control, explain: Explain) -> list[BaseRoute]:
+    return [
         Route("/test", control.test, methods=["POST"]),
         Route("/explain", explain.explain, methods=["POST"]),
         Route("/reload", control.reload, methods=["POST"]),
     ]
+
+
+def _local_models(models: LocalModelsAdmin) -> list[BaseRoute]:
+    return [Route("/models", models.list), Route("/models", models.act, methods=["POST"])]
+
+
+def _admin(routes: list[BaseRoute], identities: Identities) -> BaseRoute:
     handlers = {ProxyError: on_proxy_error, HTTPException: on_http_error}
     return Mount("/admin", app=AdminGate(Starlette(routes=routes, exception_handlers=handlers), identities))

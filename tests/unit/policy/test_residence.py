@@ -35,13 +35,14 @@ class House:
         self.keep = keep
         self.models = {model.name: model for model in models or (A, B)}
         self.residence = Residence()
+        self.began = 0.0
         self.look()
 
     def look(self) -> None:
         self.residence.observe(self.models.values(), self.clock.now)
 
     def step(self, model: str = "a", *, crowded: bool = False) -> object:
-        return self.residence.step(model, self.keep, self.clock.now, crowded=crowded)
+        return self.residence.step(model, self.keep, self.clock.now, since=self.began, crowded=crowded)
 
     def load(self, model: str = "a", context: int | None = SHORTEST) -> None:
         self.residence.settle(model, Instance(model, context), self.clock.now)
@@ -57,7 +58,7 @@ class House:
 
 
 def test_nothing_is_known_before_the_server_was_asked() -> None:
-    assert Residence().step("a", KEEP, 0.0) == Ask()
+    assert Residence().step("a", KEEP, 0.0, since=0.0) == Ask()
 
 
 def test_a_model_is_loaded_and_then_ready() -> None:
@@ -79,6 +80,17 @@ def test_what_the_server_said_is_believed_for_a_while() -> None:
     assert house.step() == Load(SHORTEST)
 
 
+def test_nothing_is_changed_on_old_knowledge() -> None:
+    """Somebody may have loaded the model a moment ago: to load it again would make a second copy."""
+    house = House()
+    house.clock.advance(0.001)
+    house.began = house.clock.now
+    assert house.step() == Ask()
+    house.models["a"] = LocalModel("a", (Instance("a"),))
+    house.look()
+    assert house.step() == Ready()
+
+
 def test_a_doubt_is_a_reason_to_ask() -> None:
     house = House()
     house.load()
@@ -93,7 +105,7 @@ def test_an_unknown_model_is_absent() -> None:
 def test_names_of_the_same_model_share_it() -> None:
     residence = Residence(lambda name: name.removesuffix(":latest"))
     residence.observe([LocalModel("a:latest", (Instance("a:latest"),))], 0.0)
-    assert residence.step("a", KEEP, 0.0) == Ready()
+    assert residence.step("a", KEEP, 0.0, since=0.0) == Ready()
     residence.join("a")
     assert residence.is_busy("a:latest")
 
@@ -328,7 +340,7 @@ class World:
     def follow(self, model: str) -> object:
         """Do what is said until there is nothing to do."""
         while True:
-            step = self.residence.step(model, self.keep, self.clock.now)
+            step = self.residence.step(model, self.keep, self.clock.now, since=self.clock.now)
             if isinstance(step, Ask):
                 self.look()
             elif isinstance(step, Unload):
