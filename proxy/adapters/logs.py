@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import logging
 import sys
 from collections.abc import Mapping
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import IO, Any, Literal
 
 import msgspec
@@ -139,22 +140,21 @@ class RequestLog:
             self._timer = None
         if self._lines:
             lines, self._lines = self._lines, []
-            self._stream.write("\n".join(lines) + "\n")
-            self._stream.flush()
+            with contextlib.suppress(OSError, ValueError):  # nobody reads: no reason to fail a request
+                self._stream.write("\n".join(lines) + "\n")
+                self._stream.flush()
 
 
 class _Formatter(logging.Formatter):
     """The process's own messages in the form of the request lines; an exception keeps its trace for the operator."""
 
     def __init__(self, form: Literal["json", "text"]) -> None:
-        super().__init__("%(asctime)s %(levelname)s %(message)s")
+        super().__init__()
         self._form = form
 
     def format(self, record: logging.LogRecord) -> str:
-        if self._form == "text":
-            return super().format(record)
         line = {
-            "time": self.formatTime(record, "%Y-%m-%dT%H:%M:%S"),
+            "time": datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds"),
             "event": "message",
             "level": record.levelname.lower(),
             "message": clean(record.getMessage()),
@@ -162,7 +162,10 @@ class _Formatter(logging.Formatter):
         line.update({name: getattr(record, name) for name in _EXTRAS if hasattr(record, name)})
         if record.exc_info:
             line["trace"] = self.formatException(record.exc_info)
-        return json.dumps(line, ensure_ascii=False)
+        if self._form == "json":
+            return json.dumps(line, ensure_ascii=False)
+        said = " ".join(line[name] for name in ("time", "level", "message", *_EXTRAS) if name in line)
+        return f"{said}\n{line['trace']}" if "trace" in line else said
 
 
 def configure(form: Literal["json", "text"], level: str) -> None:

@@ -16,6 +16,7 @@ from proxy.engine.live import Live
 log = logging.getLogger("failsoft")
 
 _STATIC = ("server", "storage", "logging")
+_LOGGED = 20  # problems of one file; all of them are in the status
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,7 +62,8 @@ class Reloader:
 
     def _keep(self, at: datetime, problems: tuple[str, ...]) -> Reload:
         self.failed += 1
-        log.error("the configuration was not reloaded: %s", "\n".join(problems))
+        for problem in problems[:_LOGGED]:
+            log.error("the configuration was not reloaded: %s", problem)
         return Reload(at, False, self._live.snapshot.fingerprint, problems)
 
     def _swap(self, at: datetime, new: Snapshot) -> Reload:
