@@ -16,4 +16,5 @@ PROVIDER = Provider(
     auth=_auth,
     classify=classify,
     key_env="GEMINI_API_KEY",
+    models_path="/models?pageSize=1000",
 )

@@ -11,6 +11,7 @@ import pytest
 from tests.e2e.harness import CANARY, document, upstream
 from tests.upstream import Script, ToolCall
 from tests.upstream.dialects.gemini_generate import SIGNATURE, refuses
+from tests.upstream.dialects.openai_models import MODELS
 
 NEW, OLD = "gemini-3.8-flash", "gemini-2.5-flash"
 HI = {"role": "user", "content": "hi"}
@@ -206,3 +207,9 @@ async def test_legacy_completions_cross_too(proxy, one):
     answer = await proxy.post("/v1/completions", {"model": NEW, "prompt": ["a", "b"], "n": 2})
     assert [choice["text"] for choice in answer.json["choices"]] == ["Hello, world!"] * 4
     assert [seen.request.json["contents"][0]["parts"][0]["text"] for seen in one.seen] == ["a", "b"]
+
+
+async def test_its_models_are_listed(sdk, one):
+    listed = [model.id async for model in await sdk.models.list()]
+    assert {f"gemini/{name}" for name in MODELS} <= set(listed)
+    assert "/v1/models?pageSize=1000" in {seen.request.target for seen in one.everything}

@@ -9,6 +9,7 @@ from google.genai import errors, types
 
 from tests.upstream import FakeUpstream, Script, ToolCall
 from tests.upstream.dialects.gemini_generate import SIGNATURE, refuses
+from tests.upstream.dialects.openai_models import MODELS
 
 MODEL = "gemini-3.8-flash"
 
@@ -105,3 +106,9 @@ async def test_errors_before_and_inside_a_stream(fake, models):
     with pytest.raises(errors.ServerError, match="boom"):
         [chunk async for chunk in await models.generate_content_stream(model=MODEL, contents="hi")]
     assert fake.seen[-1].frames == 3
+
+
+async def test_models(models):
+    listed = [model async for model in await models.list()]
+    assert [model.name for model in listed] == [f"models/{name}" for name in MODELS]
+    assert listed[0].input_token_limit == 1_048_576

@@ -24,6 +24,7 @@ from proxy.wire.dialects.gemini_generate.contents import UNSIGNED
 from proxy.wire.dialects.gemini_generate.errors import classify
 from proxy.wire.dialects.gemini_generate.usage import read_usage
 from proxy.wire.dialects.openai_chat import DIALECT as CHAT
+from proxy.wire.dialects.openai_completions import DIALECT as COMPLETIONS
 from tests.upstream import Request
 from tests.upstream.dialects.gemini_generate import refuses
 
@@ -167,6 +168,16 @@ def test_what_cannot_be_said_is_refused_with_its_path(fields: dict[str, Any], pa
     assert (caught.value.param or "").endswith(param)
 
 
+def test_what_belongs_to_a_part_is_lost() -> None:
+    picture = {"type": "image_url", "image_url": {"url": "https://h/a", "detail": "low"}}
+    text = {"type": "text", "text": "x", "prompt_cache_breakpoint": {"mode": "explicit"}}
+    file = {"type": "file", "file": {"file_data": PDF, "filename": "a.pdf"}}
+    _, losses = encode(messages=[{"role": "user", "content": [picture, text, file]}])
+    place = "messages[0].content"
+    names = {f"{place}[0].image_url.detail", f"{place}[1].prompt_cache_breakpoint", f"{place}[2].file.filename"}
+    assert losses == dict.fromkeys(names, False)
+
+
 def test_a_file_by_its_address() -> None:
     (chat,) = CHAT.decode_request(json.dumps({"model": "m", "messages": [USER]}).encode())
     object.__setattr__(chat, "messages", (Message("user", (FilePart(url="gs://b/a.pdf"),)),))
@@ -201,6 +212,18 @@ def test_calls_and_results() -> None:
         {"functionResponse": {"id": "c3", "name": "f", "response": {"output": [1, 2]}}},
         {"text": "hi"},
     ]
+
+
+def test_a_custom_tool_s_call_stays_in_the_history() -> None:
+    made = {"id": "c1", "type": "custom", "custom": {"name": "grep", "input": "free text"}}
+    function = contents(USER, calls(made), result())[1]["parts"][0]["functionCall"]
+    assert (function["name"], function["args"]) == ("grep", {"input": "free text"})
+
+
+def test_prompts_of_tokens_cannot_be_read() -> None:
+    (chat,) = COMPLETIONS.decode_request(b'{"model":"m","prompt":[1,2]}')
+    with pytest.raises(ProxyError, match="tokens"):
+        GEMINI.encode_request(chat, PLAIN, UNKNOWN, Losses())
 
 
 def test_older_models_know_no_ids() -> None:
@@ -489,6 +512,8 @@ def test_a_character_cut_between_two_chunks_is_whole() -> None:
     halves = [{"candidates": [{"content": {"parts": [{"text": "@"}]}}]}] * 2
     data = stream(*halves).replace(b"@", rb"\ud83d", 1).replace(b"@", rb"\udc4b", 1)
     assert fold(decoded(data)).choices[0].text == "👋"
+    half = {"candidates": [{"content": {"parts": [{"text": "@"}]}, "finishReason": "STOP"}]}
+    assert fold(decoded(stream(half).replace(b"@", rb"\ud83d"))).choices[0].text == "\ufffd"
 
 
 def test_an_event_that_is_too_long_is_a_fault() -> None:
@@ -498,10 +523,11 @@ def test_an_event_that_is_too_long_is_a_fault() -> None:
     assert failed.kind is ErrorKind.NOT_AN_ANSWER
 
 
-def test_nothing_follows_a_failure() -> None:
+def test_nothing_follows_a_finish_or_a_failure() -> None:
     text = {"candidates": [{"content": {"parts": [{"text": "x"}]}, "finishReason": "STOP"}]}
     events = decoded(stream({"error": {"code": 500}}, text))
     assert [type(event) for event in events] == [Failed]
+    assert decoded(b"data:\n\n" + stream(text, text)) == [Start("", ""), Text("x"), Finish("stop")]
 
 
 def test_pages_and_endless_lines_are_no_errors_of_gemini() -> None:
