@@ -17,6 +17,7 @@ from proxy.wire.bridge import Translation
 from proxy.wire.dialects.anthropic_messages import DIALECT as MESSAGES
 from proxy.wire.dialects.gemini_generate import DIALECT as GEMINI
 from proxy.wire.dialects.openai_chat import DIALECT as CHAT
+from proxy.wire.dialects.openai_responses import DIALECT as RESPONSES
 
 ROUNDS = 9
 CALLS = 5_000
@@ -53,6 +54,11 @@ ANSWER = b'{"id":"c","object":"chat.completion","created":1,"model":"m","choices
     b'"assistant","content":"%s"},"finish_reason":"stop"}],"usage":{"prompt_tokens":9,"completion_tokens":200}}'
 ) % (b"words and words " * 60)
 
+FRAME_RESPONSES = (
+    b'event: response.output_text.delta\ndata: {"type":"response.output_text.delta","sequence_number":7,'
+    b'"item_id":"msg_68f0c1","output_index":0,"content_index":0,"delta":" hello","logprobs":[],"obfuscation":"x"}\n\n'
+)
+
 _PLAIN = Quirks()
 _CALLER = Chat("m", (Message("user", (TextPart("hi"),)),), stream=True)
 
@@ -76,6 +82,7 @@ def main() -> None:
     gemini = Translation(GEMINI.decoder(), CHAT.encoder(_CALLER, 1))
     messages = Translation(MESSAGES.decoder(), CHAT.encoder(_CALLER, 1))
     messages.feed(_FRAMES_BEFORE)
+    responses = Translation(RESPONSES.decoder(), CHAT.encoder(_CALLER, 1))
     (chat,) = CHAT.decode_request(BODY)
     half = len(FRAME) // 2
     work: dict[str, Callable[[], object]] = {
@@ -86,7 +93,9 @@ def main() -> None:
         "translate, the same frame chat to chat": lambda: bridge.feed(FRAME),
         f"translate, Messages frame of {len(FRAME_MESSAGES)} bytes": lambda: messages.feed(FRAME_MESSAGES),
         f"translate, Gemini's frame of {len(FRAME_GEMINI)} bytes": lambda: gemini.feed(FRAME_GEMINI),
+        f"translate, responses frame of {len(FRAME_RESPONSES)} bytes": lambda: responses.feed(FRAME_RESPONSES),
         "encode_request for Messages": lambda: MESSAGES.encode_request(chat, _PLAIN, UNKNOWN, Losses()),
+        "encode_request for responses": lambda: RESPONSES.encode_request(chat, _PLAIN, UNKNOWN, Losses()),
         "encode_request for Gemini": lambda: GEMINI.encode_request(chat, _PLAIN, UNKNOWN, Losses()),
         f"peek, body of {len(BODY)} bytes": lambda: CHAT.peek(BODY),
         "prepare, rename and ask for usage": lambda: CHAT.prepare(BODY, peek, "m", _PLAIN, {}),
