@@ -35,6 +35,7 @@ from proxy.core.clock import SystemClock
 from proxy.core.secret import Secret
 from proxy.engine.attempt import Attempts
 from proxy.engine.catalog import Catalog
+from proxy.engine.examine import Examiner
 from proxy.engine.live import Live
 from proxy.engine.pipeline import Engine
 from proxy.engine.readiness import Readiness
@@ -132,6 +133,22 @@ def assemble(
         request_log.flush()
 
     return build_app(engine, catalog, readiness, reloader, dialects, Identities(live, issued, keys), running)
+
+
+@asynccontextmanager
+async def examiner(snapshot: Snapshot) -> AsyncIterator[Examiner]:
+    """What tries the upstreams of a snapshot, by the same attempts that requests make."""
+    clock = SystemClock()
+    dialects = wire_dialects.discover()
+    live = Live(snapshot, clock)
+    transport = HttpTransport()
+    readiness = Readiness(live, LocalModels(transport))
+    attempts = Attempts(transport, partial(OfflineTransport, {}, _satisfies), dialects, readiness, clock)
+    chat = wire_dialects.heard(dialects)["openai_chat"]
+    try:
+        yield Examiner(live, transport, attempts, readiness, chat)
+    finally:
+        await transport.aclose()
 
 
 def worker() -> ASGIApp:
