@@ -40,7 +40,9 @@ def _tidy(message: Json, quirks: Quirks) -> tuple[Json, list[tuple[str, str]]]:
         fields["content"] = _joined(fields["content"])
     if quirks.keeps_thinking and fields.get("tool_calls") and not fields.get("reasoning_content"):
         fields["reasoning_content"] = _LOST_THINKING
-        losses.append(("reasoning_content", "the upstream wants the thinking that led to the calls; it was not sent"))
+        losses.append(
+            ("reasoning_content", "the thinking that led to the calls was not sent back, a blank stands in for it")
+        )
     if quirks.no_nulls and fields.get("role") == "assistant":
         fields = {name: value for name, value in fields.items() if value is not None}
     return fields, losses
