@@ -44,8 +44,10 @@ class Turns:
         if message.role in _SYSTEM:
             self._add_system(message, path)
         elif message.role == "assistant":
-            self._settle_late()
-            self._extend("assistant", self._assistant(message, path))
+            blocks = self._assistant(message, path)
+            if blocks:
+                self._settle_late()
+                self._extend("assistant", blocks)
         elif message.role == "tool":
             self._extend("user", [self._result(message, path)])
         else:
@@ -72,14 +74,12 @@ class Turns:
                 end["text"] = end["text"].rstrip()
 
     def _add_system(self, message: Message, path: str) -> None:
-        blocks = self._blocks(message, path)
-        if any(one["type"] != "text" for one in blocks):
-            refuse(f"`{path}` holds more than text. Put images and files into user messages.", path)
+        blocks = self._words(message, path)
         if not self.messages:
             self.system += blocks
         elif self._family.mid_system:
             self._late += blocks
-        else:
+        elif blocks:
             self._losses.drop(path, "the model knows no system message here; it is put to it as the user's words")
             self._extend("user", blocks)
 
@@ -93,7 +93,7 @@ class Turns:
     def _extend(self, role: str, blocks: list[Block]) -> None:
         if self.messages and self.messages[-1]["role"] == role:
             self.messages[-1]["content"] += blocks
-        elif blocks:
+        else:
             self.messages.append({"role": role, "content": blocks})
 
     def _blocks(self, message: Message, path: str) -> list[Block]:
@@ -103,14 +103,19 @@ class Turns:
             blocks[-1] |= self._breakpoint(message, path)
         return blocks
 
+    def _words(self, message: Message, path: str) -> list[Block]:
+        """The same of a speaker who may not show pictures."""
+        blocks = self._blocks(message, path)
+        if any(one["type"] != "text" for one in blocks):
+            refuse(f"`{path}` holds more than text. Put images and files into user messages.", path)
+        return blocks
+
     def _breakpoint(self, message: Message, path: str) -> Block:
         """A cache breakpoint on a whole message."""
         return cache_control({name: message.extra[name] for name in _SPEAKS & message.extra.keys()}, path, self._losses)
 
     def _assistant(self, message: Message, path: str) -> list[Block]:
-        blocks = self._blocks(message, path)
-        if any(one["type"] != "text" for one in blocks):
-            refuse(f"`{path}` holds more than text. Put images and files into user messages.", path)
+        blocks = self._words(message, path)
         if len(blocks) > 1 and not any("cache_control" in one for one in blocks):
             blocks = [_text("".join(one["text"] for one in blocks))]
         calls = enumerate(message.tool_calls)

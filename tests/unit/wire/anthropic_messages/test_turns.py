@@ -121,6 +121,11 @@ def test_behind_the_assistant_it_waits_for_the_user_or_speaks_as_one():
     assert found[2:] == [("user", [text("x")])]
 
 
+def test_a_turn_without_words_ends_nothing():
+    found, _ = turns(user("a"), system("x"), assistant(""), user("b"))
+    assert found == [("user", [text("a"), text("b")]), ("system", [text("x")])]
+
+
 def test_it_never_parts_a_call_from_its_result():
     found, _ = turns(user("a"), assistant(None, "f"), system("x"), result("f"))
     assert [role for role, _ in found] == ["user", "assistant", "user", "system"]
