@@ -41,13 +41,17 @@ class NoMemory(Exception):
 
 @dataclass
 class LocalServer:
-    """`loading` is a gate that every load has to pass, None lets them through at once. `broken` makes loads fail."""
+    """`loading` is a gate that every load has to pass, None lets them through at once. `broken` makes loads fail.
+
+    A `stubborn` server ends a load although nobody waits for it any more.
+    """
 
     models: dict[str, Model]
     ceiling: int = 1000
     jit: bool = False
     loading: Gate | None = None
     broken: str | None = None
+    stubborn: bool = False
     default_context: int = 4096
     loaded: dict[str, Loaded] = field(default_factory=dict)
     loads: list[tuple[str, int | None]] = field(default_factory=list)
@@ -94,6 +98,8 @@ class LocalServer:
                 await self.loading.passage()
             except asyncio.CancelledError:
                 self.aborted.append(name)
+                if self.stubborn:
+                    self.put(name, context)
                 self.mark()
                 raise
         return self.put(name, context)
