@@ -195,3 +195,19 @@ async def test_what_cannot_be_represented_is_refused_before_anything_is_sent(one
     answer = await proxy.post("/v1/chat/completions", ASKED | {"messages": [{"role": "user", "content": [sound]}]})
     assert (answer.status, answer.error["param"]) == (400, "messages[0].content[0]")
     assert not one.seen
+
+
+@pytest.mark.parametrize("stream", [False, True])
+async def test_legacy_completions(one, proxy, stream):
+    one.script(Script(reasoning=("hm",)))
+    answer = await proxy.post("/v1/completions", {"model": MODEL, "prompt": "Say: ", "stream": stream})
+    assert answer.status == 200, answer.body
+    whole = [frame.removeprefix(b"data: ") for frame in answer.frames[:-1]] if stream else [answer.body]
+    choices = [choice for chunk in whole for choice in json.loads(chunk)["choices"]]
+    assert "".join(choice["text"] for choice in choices) == "Hello, world!"
+    assert sent(one)["messages"] == [{"role": "user", "content": [{"type": "text", "text": "Say: "}]}]
+
+
+async def test_its_models_are_listed(proxy):
+    listed = await proxy.get("/v1/models")
+    assert "claude/fake-small" in [model["id"] for model in listed.json["data"]]

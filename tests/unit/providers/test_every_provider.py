@@ -72,6 +72,7 @@ NOT_LOADED = (
         ("docker_model_runner", 503, b"not ready", ErrorKind.OVERLOAD),
         ("docker_model_runner", 500, b"failed to load", ErrorKind.FAULT),
         ("deepseek", 402, b'{"error":{"message":"Insufficient Balance"}}', ErrorKind.MONEY),
+        ("anthropic", 404, b'{"type":"error","error":{"type":"not_found_error"}}', ErrorKind.MODEL_ABSENT),
         ("openai", 401, b'{"error":{"message":"x","code":"invalid_api_key"}}', ErrorKind.AUTH),
     ],
 )

@@ -13,6 +13,8 @@ from proxy.core.events import Failed, Finish, Text, Tokens, ToolArgs, ToolOpen, 
 from proxy.wire import sse
 from proxy.wire.dialects.anthropic_messages import DIALECT
 from proxy.wire.dialects.anthropic_messages.answer import decode_body, read_usage
+from proxy.wire.dialects.openai_chat import DIALECT as CHAT
+from tests.unit.wire.anthropic_messages.asking import ask, result, user
 
 
 def event(kind, **fields):
@@ -196,3 +198,32 @@ def test_streamed_and_whole_fold_to_the_same(content, cut):
 def test_calls_are_numbered_over_calls_alone(content):
     opened = [one.index for one in decode_body(json.dumps({"content": content}).encode()) if isinstance(one, ToolOpen)]
     assert opened == list(range(sum(block["type"] == "tool_use" for block in content)))
+
+
+THINKING = st.sampled_from(
+    [
+        {"type": "thinking", "thinking": "hm", "signature": "s1"},
+        {"type": "thinking", "thinking": "", "signature": "s2"},
+        {"type": "redacted_thinking", "data": "d"},
+    ]
+)
+GIVEN = st.dictionaries(st.text(max_size=3), st.integers(-9, 9) | st.text(max_size=4) | st.none(), max_size=2)
+CALLS = GIVEN.map(lambda given: {"type": "tool_use", "name": "f", "input": given})
+TURNS = st.tuples(
+    st.lists(THINKING, max_size=2), st.just({"type": "text", "text": "Ä words"}), st.lists(THINKING | CALLS, max_size=4)
+).map(lambda made: [*made[0], made[1], *made[2]])
+
+
+@given(TURNS)
+@settings(max_examples=150, deadline=None)
+def test_what_the_model_said_returns_to_it_unchanged(content):
+    """Answer, to a chat client, back in the next request: text, calls and signed thinking are where they were."""
+    numbered = [block | ({"id": f"t{i}"} if block["type"] == "tool_use" else {}) for i, block in enumerate(content)]
+    body = json.dumps({"id": "msg_1", "content": numbered, "stop_reason": "end_turn"}).encode()
+    [chat] = CHAT.decode_request(json.dumps({"model": "m", "messages": [user("hi")]}).encode())
+    answer = json.loads(CHAT.encode_body(DIALECT.decode_body(body), chat, 7))
+    message = answer["choices"][0]["message"]
+    results = [result("f") | {"tool_call_id": made["id"]} for made in message.get("tool_calls", ())]
+    sent, losses = ask(user("hi"), message, *results, user("go on"))
+    assert sent["messages"][1]["content"] == numbered
+    assert not losses
