@@ -108,7 +108,7 @@ class RouteConfig(Section):
     offline: Literal["allow", "never"] = "allow"
     """Whether an answer made without any model may stand in when every target failed."""
     strict_translation: bool = False
-    """Refuse a request rather than lose a part of its content on the way to another protocol."""
+    """Ask no target that would get less than the whole request, tuning knobs included; 400 if that leaves none."""
     hedge: HedgeConfig | None = None
     """Start a second attempt when the first is slow to begin; off if not written."""
     guards: Many[str] | None = None

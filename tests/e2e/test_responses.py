@@ -224,6 +224,17 @@ async def test_the_receipt_names_what_was_lost_in_header_log_and_explanation(one
     assert [line["losses"] for line in logged] == [lost]
 
 
+async def test_a_strict_route_goes_on_to_a_target_that_takes_everything(serve, one, two):
+    fakes = {"one": upstream(one, provider="openai"), "two": upstream(two, provider="openai")}
+    routes = [
+        {"name": "all", "match": {"model": "*"}, "use": [f"one/{PRO}", "two/gpt-5.2"], "strict_translation": True}
+    ]
+    proxy = await serve(document(fakes, routes=routes))
+    answer = await proxy.post("/v1/chat/completions", {"model": "m", "messages": TURN, "seed": 7})
+    assert (answer.status, answer.headers["x-failsoft-upstream"], len(one.seen)) == (200, "two", 0)
+    assert "x-failsoft-lossy" not in answer.headers
+
+
 @pytest.mark.parametrize(("fields", "path"), [({"seed": 7}, "seed"), ({"logit_bias": {"1": 2}}, "logit_bias")])
 async def test_a_strict_route_refuses_every_loss_before_anything_is_sent(serve, one, fields, path):
     routes = [{"name": "all", "match": {"model": "*"}, "use": ["one/*"], "strict_translation": True}]

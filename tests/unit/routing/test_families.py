@@ -31,6 +31,33 @@ def test_every_row_names_its_source_and_can_be_reached() -> None:
             assert row["context"] == SHIPPED.of("x", glob.replace("*", "")).context, glob
 
 
+@pytest.mark.parametrize(
+    ("model", "chat_tools", "only_responses", "sampling", "default_effort", "lacking"),
+    [
+        ("gpt-6-astra", "no", False, "never", "medium", {"none", "minimal"}),
+        ("gpt-6.1-sol-2026-10-01", "no", False, "never", "medium", {"none", "minimal"}),
+        ("gpt-6-luna", "without_reasoning", False, "without_reasoning", "medium", {"minimal"}),
+        ("gpt-5.6-sol", "without_reasoning", False, "without_reasoning", "medium", {"minimal", "max"}),
+        ("gpt-5.5", "without_reasoning", False, "without_reasoning", "medium", {"minimal", "max"}),
+        ("gpt-5.5-pro", "without_reasoning", True, "never", "medium", {"none", "minimal", "low", "max"}),
+        ("gpt-5.4-pro-2026-03-01", "without_reasoning", True, "never", "medium", {"none", "minimal", "low", "max"}),
+        ("gpt-5.4", "without_reasoning", False, "without_reasoning", "none", {"minimal", "max"}),
+        ("gpt-5.4-nano", "without_reasoning", False, "without_reasoning", "none", {"minimal", "max"}),
+        ("gpt-5.2", "yes", False, "without_reasoning", "none", {"minimal", "max"}),
+        ("gpt-5.1", "yes", False, "without_reasoning", "none", {"minimal", "xhigh", "max"}),
+        ("gpt-5-mini", "yes", False, "never", "medium", {"none", "xhigh", "max"}),
+        ("deepseek-v4-pro", "yes", False, "free", "high", {"minimal", "medium", "xhigh"}),
+    ],
+)
+def test_how_a_model_wants_to_be_asked(
+    model: str, chat_tools: str, only_responses: bool, sampling: str, default_effort: str, lacking: set[str]
+) -> None:
+    family = SHIPPED.of("anywhere", model)
+    assert (family.chat_tools, family.only_responses, family.sampling) == (chat_tools, only_responses, sampling)
+    assert family.default_effort == default_effort
+    assert {"none", "minimal", "low", "medium", "high", "xhigh", "max"} - set(family.efforts or ()) == lacking
+
+
 def test_the_configuration_comes_first() -> None:
     """Fact by fact: what an entry leaves out is taken from the next."""
     own = {
