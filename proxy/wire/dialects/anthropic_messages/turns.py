@@ -25,7 +25,7 @@ THINKING: Final = "thinking_blocks"
 _SYSTEM: Final = frozenset({"system", "developer"})
 _SIGNED: Final[Mapping[str, str]] = {"thinking": "signature", "redacted_thinking": "data"}
 _BAD_IN_ID: Final = re.compile(r"[^A-Za-z0-9_-]")
-_SPEAKS: Final = frozenset({"cache_control", "prompt_cache_breakpoint"})
+_BREAKPOINTS: Final = frozenset({"cache_control", "prompt_cache_breakpoint"})
 
 
 class Turns:
@@ -112,7 +112,9 @@ class Turns:
 
     def _breakpoint(self, message: Message, path: str) -> Block:
         """A cache breakpoint on a whole message."""
-        return cache_control({name: message.extra[name] for name in _SPEAKS & message.extra.keys()}, path, self._losses)
+        return cache_control(
+            {name: message.extra[name] for name in _BREAKPOINTS & message.extra.keys()}, path, self._losses
+        )
 
     def _assistant(self, message: Message, path: str) -> list[Block]:
         blocks = self._words(message, path)
@@ -145,7 +147,7 @@ class Turns:
         if message.name is not None and message.role != "tool":
             self._losses.drop(f"{path}.name", "there is no equivalent")
         for name, value in message.extra.items():
-            if value and name not in _SPEAKS and not (name == "is_error" and message.role == "tool"):
+            if value and name not in _BREAKPOINTS and not (name == "is_error" and message.role == "tool"):
                 self._losses.drop(f"{path}.{name}", "there is no equivalent", content=name == "audio")
 
 
@@ -172,7 +174,7 @@ def _tool_use(call: ToolCall, path: str, losses: Losses) -> Block:
         refuse(f"`{path}` is a custom tool call; this model knows functions only.", path)
     try:
         given = msgspec.json.decode(call.arguments) if call.arguments.strip() else {}
-    except ValueError:
+    except (ValueError, RecursionError):
         given = None
     if not isinstance(given, dict):
         losses.drop(f"{path}.function.arguments", "they are no JSON object, so they are put into one", content=True)

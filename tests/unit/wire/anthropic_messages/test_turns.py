@@ -87,6 +87,8 @@ def test_a_result_may_hold_a_picture_and_be_an_error():
         ('{"a": [1]}', {"a": [1]}, False),
         ('{"a": ', {"arguments": '{"a": '}, True),
         ("[1]", {"arguments": "[1]"}, True),
+        ('{"a": "\\ud800"}', {"arguments": '{"a": "\\ud800"}'}, True),
+        ("[" * 5000, {"arguments": "[" * 5000}, True),
     ],
 )
 def test_arguments_are_objects(arguments, given, is_lost):
