@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING, Any, NoReturn
 from proxy.cli.file import add_file, find_file
 
 if TYPE_CHECKING:
+    import uvicorn
+
     from proxy.config.compile import Snapshot
 
 _KEEP_ALIVE = 15  # seconds an idle client connection is kept
@@ -79,7 +81,7 @@ def _serve(file: Path, snapshot: Snapshot, arguments: argparse.Namespace) -> int
         os.environ[bootstrap.CONFIG_VARIABLE] = str(file)
         os.environ[bootstrap.HOST_VARIABLE] = host
         print("\n".join([f"failsoft on http://{host}:{port}", *lines]), flush=True)
-        uvicorn.run("proxy.bootstrap:worker", factory=True, workers=arguments.workers, **settings)
+        _run_workers(uvicorn.Config("proxy.bootstrap:worker", factory=True, workers=arguments.workers, **settings))
         return 0
 
     class Announcing(uvicorn.Server):
@@ -93,6 +95,19 @@ def _serve(file: Path, snapshot: Snapshot, arguments: argparse.Namespace) -> int
     listening = Announcing(uvicorn.Config(app, **settings))
     listening.run()
     return 0 if listening.started else 1
+
+
+def _run_workers(config: uvicorn.Config) -> None:
+    """Several processes on one port; a SIGHUP is handed on to each, which reloads as a single one does."""
+    from uvicorn.supervisors import Multiprocess
+
+    class Workers(Multiprocess):
+        def handle_hup(self) -> None:
+            for process in self.processes:
+                if process.pid is not None:
+                    os.kill(process.pid, signal.SIGHUP)
+
+    Workers(config, [config.bind_socket()]).run()
 
 
 def _leave(_number: int, _frame: object) -> NoReturn:

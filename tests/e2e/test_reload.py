@@ -7,6 +7,7 @@ import contextlib
 import itertools
 import json
 import signal
+import socket
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,7 +19,7 @@ import pytest
 from proxy import bootstrap
 from tests.e2e.conftest import running
 from tests.e2e.harness import ADMIN, ENVIRONMENT, Answer, Proxy, document, upstream
-from tests.upstream import FakeUpstream, Gate, Script
+from tests.upstream import PATIENCE, FakeUpstream, Gate, Script
 
 AS_ADMIN = {"x-api-key": ADMIN}
 ASKED = {"model": "auto"}
@@ -302,3 +303,33 @@ async def test_a_start_warns_of_failing_tests_and_serves(launch, one):
         assert number_of(await proxy.chat(**ASKED)) == 0
         warnings = (await proxy.admin("status"))["config"]["warnings"]
         assert [warning for warning in warnings if "expected one/another" in warning]
+
+
+async def reloads_of_workers(proxy: Proxy, how_many: int) -> dict[int, int]:
+    """How often each worker has reloaded; asks on new connections until all of them have answered."""
+    seen: dict[int, int] = {}
+    async with asyncio.timeout(PATIENCE):
+        while len(seen) < how_many:
+            try:
+                status = await proxy.admin("status")
+            except aiohttp.ClientConnectionError:  # they are still starting
+                await asyncio.sleep(0.05)
+            else:
+                seen[status["worker"]] = status["config"]["reloads"]["succeeded"]
+    return seen
+
+
+async def test_a_hangup_reaches_every_worker_and_ends_none(launch, one):
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    child = await launch(version(0, one), "--workers", "2", "--port", str(port))
+    async with aiohttp.ClientSession(connector=aiohttp.TCPConnector(force_close=True)) as session:
+        proxy = Proxy(await child.url(), session)
+        before = await reloads_of_workers(proxy, 2)
+        assert set(before.values()) == {0}
+        child.process.send_signal(signal.SIGHUP)
+        async with asyncio.timeout(PATIENCE):
+            while set((after := await reloads_of_workers(proxy, 2)).values()) != {1}:
+                pass
+        assert set(after) == set(before)
