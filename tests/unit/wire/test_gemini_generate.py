@@ -250,6 +250,7 @@ def test_signatures_return_each_on_one_part() -> None:
     turns = contents(USER, signed, result("1", "c1"), result("1", "c2"), result("1", "c3"), said, family=NEW)
     assert [part.get("thoughtSignature") for part in turns[1]["parts"]] == ["c2lnMQ==", None, None]
     assert turns[3]["parts"] == [{"text": "x", "thoughtSignature": "c2lnMg=="}]
+    assert not encode(messages=[USER, said])[1], "and nothing is lost"
 
 
 def test_a_lost_signature_has_a_stand_in_where_it_is_checked() -> None:
@@ -380,6 +381,11 @@ def test_thinking(model: str, effort: str | None, told: dict[str, Any] | None, l
     body, losses = encode(FAMILIES.of("gemini", model), reasoning_effort=effort)
     assert body.get("generationConfig", {}).get("thinkingConfig") == told
     assert ("reasoning_effort" in losses) is lost
+
+
+def test_of_two_levels_that_are_as_near_it_is_the_greater() -> None:
+    family = Family(thinking="level", efforts=("low", "high"))
+    assert config(family, reasoning_effort="medium")["thinkingConfig"]["thinkingLevel"] == "HIGH"
 
 
 def test_forms_of_answers() -> None:
@@ -516,6 +522,13 @@ def test_a_character_cut_between_two_chunks_is_whole() -> None:
     assert fold(decoded(stream(half).replace(b"@", rb"\ud83d"))).choices[0].text == "\ufffd"
 
 
+def test_the_signature_of_a_thought_stays_behind() -> None:
+    """The thought itself does not return, so there is no part for it to return on."""
+    parts = [{"text": "hm", "thought": True, "thoughtSignature": "c2ln"}, {"text": "x"}]
+    answer = fold(decoded(stream({"candidates": [{"content": {"parts": parts}, "finishReason": "STOP"}]})))
+    assert (answer.choices[0].reasoning, answer.choices[0].extra) == ("hm", {})
+
+
 def test_an_event_that_is_too_long_is_a_fault() -> None:
     [start, failed] = decoded(stream({"candidates": []}) + b"data: " + b"x" * (sse.LIMIT + 1))
     assert isinstance(start, Start)
@@ -525,7 +538,8 @@ def test_an_event_that_is_too_long_is_a_fault() -> None:
 
 def test_nothing_follows_a_finish_or_a_failure() -> None:
     text = {"candidates": [{"content": {"parts": [{"text": "x"}]}, "finishReason": "STOP"}]}
-    events = decoded(stream({"error": {"code": 500}}, text))
+    events = decoded(stream({"error": {"code": 400, "status": "INVALID_ARGUMENT"}}, text))
+    assert events[0].kind is ErrorKind.FAULT, "what was good enough for 200 is not the client's fault now"
     assert [type(event) for event in events] == [Failed]
     assert decoded(b"data:\n\n" + stream(text, text)) == [Start("", ""), Text("x"), Finish("stop")]
 
