@@ -8,10 +8,13 @@ import sys
 from typing import TYPE_CHECKING, Any
 
 from proxy.cli.file import add_file, find_file, load
+from proxy.cli.table import table
 
 if TYPE_CHECKING:
     from proxy.config.compile import Snapshot
     from proxy.engine.examine import Examination, Trial
+
+_HEAD = ("UPSTREAM", "KEY", "MODELS", "PROMPT", "RESULT")
 
 
 def add_to(commands: Any) -> None:
@@ -28,8 +31,7 @@ def run(arguments: argparse.Namespace) -> int:
     if snapshot is None:
         return 1
     found = asyncio.run(_examine(snapshot, prompt=arguments.prompt))
-    rows = [_row(one) for one in found]
-    print("\n".join(_table([("UPSTREAM", "KEY", "MODELS", "PROMPT", "RESULT"), *rows])))
+    print(table([_HEAD, *map(_row, found)]))
     for upstream in snapshot.upstreams.values():
         if upstream.disabled is not None:
             print(f"{upstream.name}: not tried, it is disabled: {upstream.disabled}")
@@ -65,11 +67,6 @@ def _told(trial: Trial | None) -> str:
         return "-"
     what = trial.failure.kind.label if trial.failure else trial.found
     return f"{what}, {trial.seconds * 1000:.0f} ms"
-
-
-def _table(rows: list[tuple[str, ...]]) -> list[str]:
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    return ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]
 
 
 def _advice(one: Examination) -> str:

@@ -10,8 +10,11 @@ import sys
 from collections.abc import AsyncIterator, Callable
 from typing import Any
 
+from proxy.cli.table import table
+
 _URL = "http://127.0.0.1:8080"
 _GB = 1e9
+_HEAD = ("MODEL", "STATE", "CONTEXT", "SIZE", "CAN")
 
 
 def add_to(commands: Any) -> None:
@@ -77,7 +80,7 @@ async def _listed(arguments: argparse.Namespace) -> int:
     if arguments.json:
         print(json.dumps(answer, indent=1))
         return 0
-    print("\n".join(_table([_row(model) for model in answer["models"]])))
+    print(table([_HEAD, *map(_row, answer["models"])]))
     for upstream, why in answer["failed"].items():
         print(f"{upstream}: {why}", file=sys.stderr)
     return 1 if answer["failed"] and not answer["models"] else 0
@@ -114,12 +117,6 @@ def _row(model: dict[str, Any]) -> tuple[str, ...]:
         f"{model['size_bytes'] / _GB:.1f} GB" if model["size_bytes"] else "-",
         " ".join(model["capabilities"]),
     )
-
-
-def _table(rows: list[tuple[str, ...]]) -> list[str]:
-    shown = [("MODEL", "STATE", "CONTEXT", "SIZE", "CAN"), *rows]
-    widths = [max(map(len, column)) for column in zip(*shown, strict=True)]
-    return ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in shown]
 
 
 async def _ask(arguments: argparse.Namespace, method: str, body: bytes = b"") -> AsyncIterator[bytes]:

@@ -226,27 +226,25 @@ class Readiness:
                             if not await self._load(upstream, server, keep, model, step.context):
                                 refused = residence.instances
                         else:
-                            await self._take(step, upstream, server, keep, model, timer)
+                            await self._take(step, upstream, server, keep)
                     if isinstance(step, Wait):
                         await self._pause(changed, step.until)
+                    elif isinstance(step, Absent):
+                        timer.reschedule(None)  # a download takes as long as it takes
+                        async for _ in self.pull(upstream, model):
+                            pass
+                        timer.reschedule(asyncio.get_running_loop().time() + keep.patience)
         except TimeoutError:
             raise UpstreamFailure(ErrorKind.FAULT, f"not loaded within {keep.patience:g} s", sent=False) from None
 
-    async def _take(
-        self, step: Step, upstream: Upstream, server: _Server, keep: Keep, model: str, timer: asyncio.Timeout
-    ) -> None:
-        """Everything but the load itself."""
+    async def _take(self, step: Step, upstream: Upstream, server: _Server, keep: Keep) -> None:
+        """What is neither a load nor a wait."""
         match step:
             case Ask():
                 await self._ask(upstream, server)
             case Unload():
                 await self._unload(upstream, server, step.instance)
-            case Absent() if keep.pulls:
-                timer.reschedule(None)  # a download takes as long as it takes
-                async for _ in self.pull(upstream, model):
-                    pass
-                timer.reschedule(asyncio.get_running_loop().time() + keep.patience)
-            case Absent():
+            case Absent() if not keep.pulls:
                 raise UpstreamFailure(ErrorKind.MODEL_ABSENT, "the server does not have the model", sent=False)
             case Full():
                 raise NoRoom("no memory left, and nothing that the proxy loaded could make room")
@@ -255,12 +253,10 @@ class Readiness:
         """Load; false if the server has no room."""
         residence, clock = server.residence, self._live.clock
         started = clock.monotonic()
+        # If nobody waits to the end, whether the server goes on is its own affair; the claim says whose it would be.
         residence.claim(model, started + 2 * keep.patience)
         try:
             loaded = await self._models.load(upstream, model, context, keep.patience)
-        except asyncio.CancelledError:
-            residence.doubt()  # whether the server goes on with it is its own affair; the claim says whose it would be
-            raise
         except NoRoom:
             residence.disclaim(model)
             return False

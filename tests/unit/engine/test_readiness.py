@@ -61,7 +61,7 @@ async def bench() -> AsyncIterator[Bench]:
     async with FakeUpstream() as fake:
         fake.simulate(studio)
         live = Live(snapshot(fake, ttl="10m"), clock)
-        yield Bench(studio, fake, clock, live, Readiness(live, LocalModels(transport)))
+        yield Bench(studio, fake, clock, live, Readiness(live, LocalModels(transport, poll=0.0)))
     await transport.aclose()
 
 
@@ -165,6 +165,24 @@ async def test_nobody_waits_longer_than_it_may(bench: Bench) -> None:
     with pytest.raises(UpstreamFailure) as caught:
         await bench.use()
     assert caught.value.kind is ErrorKind.FAULT
+
+
+async def test_a_download_takes_as_long_as_it_takes_and_is_in_nobodys_way(bench: Bench) -> None:
+    """While one model is fetched another is loaded; that one's timer, begun later, has run out, the download's not."""
+    bench.configure(timeout="50ms", pull=True)
+    bench.studio.pulling, bench.studio.loading = Gate(), Gate()
+    fetched = asyncio.create_task(bench.use("new"))
+    await bench.studio.pulling.reached()
+    with pytest.raises(UpstreamFailure) as caught:
+        await bench.use("a")
+    assert caught.value.kind is ErrorKind.FAULT
+    bench.configure(pull=True)
+    bench.studio.loading = None
+    await bench.use("a")
+    bench.studio.unload("a")
+    bench.studio.pulling.open()
+    await fetched
+    assert list(bench.studio.loaded) == ["new"]
 
 
 async def test_where_nothing_is_written_nothing_is_asked(bench: Bench) -> None:

@@ -7,7 +7,7 @@ from typing import Any
 
 from tests.upstream.local import LocalServer, Model, NoMemory, reply
 from tests.upstream.request import Request
-from tests.upstream.script import Script
+from tests.upstream.script import Gate, Script
 
 _NO_MODEL = "No models loaded. Please load a model in the developer page or use the 'lms load' command."
 _GUARD = "Model loading was stopped due to insufficient system resources."
@@ -19,8 +19,9 @@ def _error(kind: str, message: str, status: int) -> Script:
 
 @dataclass
 class LMStudio(LocalServer):
-    """`jobs`: downloads under way, with the number of questions until each is done."""
+    """`jobs`: downloads under way, with the number of questions until each is done; all begin behind `pulling`."""
 
+    pulling: Gate | None = None
     jobs: dict[str, tuple[str, int]] = field(default_factory=dict)
 
     async def answer(self, request: Request) -> Script | None:
@@ -42,7 +43,7 @@ class LMStudio(LocalServer):
                     return reply({"instance_id": instance})
                 return _error("model_not_found", f"no instance {instance}", 404)
             case "POST", ["download"]:
-                return self._download(str(body["model"]))
+                return await self._download(str(body["model"]))
             case "GET", ["download", "status", job]:
                 return self._progress(job)
         # Whatever it does not know it answers with 200.
@@ -90,8 +91,10 @@ class LMStudio(LocalServer):
             "capabilities": {"vision": False, "trained_for_tool_use": True},
         }  # fmt: skip
 
-    def _download(self, name: str) -> Script:
+    async def _download(self, name: str) -> Script:
         self.pulls.append(name)
+        if self.pulling is not None:
+            await self.pulling.passage()
         if name in self.models:
             return reply({"status": "already_downloaded"})
         if name.startswith("absent"):
