@@ -23,7 +23,8 @@ def studio(one: FakeUpstream) -> LMStudio:
 
 
 def local(fake: FakeUpstream, **settings) -> dict:
-    return upstream(fake, provider="lmstudio", ensure_loaded=settings)
+    """An upstream that takes all at once, so that nothing but the model is waited for."""
+    return upstream(fake, provider="lmstudio", ensure_loaded=settings, slots={"limit": 64})
 
 
 def prompts(fake: FakeUpstream) -> list[str]:
