@@ -33,6 +33,7 @@ from proxy.config.load import read
 from proxy.config.problems import ConfigError
 from proxy.core.clock import SystemClock
 from proxy.core.secret import Secret
+from proxy.engine.admission import Admission
 from proxy.engine.attempt import Attempts
 from proxy.engine.catalog import Catalog
 from proxy.engine.examine import Examiner
@@ -104,10 +105,16 @@ def assemble(
     request_log = logs.RequestLog(snapshot.logging.format)
     readiness = Readiness(live, LocalModels(transport))
     attempts = Attempts(transport, offline, dialects, readiness, clock)
-    engine = Engine(live, attempts, inbound, [live, request_log], clock)
+    admission = Admission(clock)
+    engine = Engine(live, admission, attempts, inbound, [live, request_log], clock)
     catalog = Catalog(live, transport, readiness)
     issued = KnownKeys((folder or state_folder(os.environ)) / KEYS_FILE)
-    reloader = Reloader(live, source or (lambda: snapshot), catalog.outdate)
+
+    def swapped() -> None:
+        catalog.outdate()
+        admission.adopt(live.snapshot.upstreams.values())
+
+    reloader = Reloader(live, source or (lambda: snapshot), swapped)
     hung_up = asyncio.Event()
 
     @asynccontextmanager

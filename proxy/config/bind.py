@@ -9,10 +9,11 @@ from dataclasses import replace
 from typing import Any
 from urllib.parse import urlsplit
 
+from proxy.config.upstreams import UpstreamConfig
 from proxy.core.decision import Origin, Quirks, Timeouts, Upstream
 from proxy.core.secret import Secret
 from proxy.fields import to_secret
-from proxy.providers import CLOUD, LOCAL, Provider, UpstreamConfig, basic
+from proxy.providers import CLOUD, LOCAL, Provider, basic
 
 OFFLINE = "offline"
 """The name of the upstream that is always there."""
@@ -172,6 +173,7 @@ def bind(
         raise BadSetting(f"the provider `{provider.name}` cannot be told to load a model", "ensure_loaded")
     keys, is_basic = _keys(config, provider, environ)
     paths = {dialect: path for dialect, path in provider.speaks.items() if dialect in dialects}
+    is_local = provider.local if config.local is None else config.local
     return Upstream(
         name=name,
         provider=provider.name,
@@ -184,11 +186,13 @@ def bind(
         timeouts=_timeouts(config, provider),
         quirks=_quirks(config, provider.quirks),
         disabled=_disabled(config, provider, paths, keys, written),
-        local=provider.local if config.local is None else config.local,
+        local=is_local,
         default_model=config.default_model,
         models_path=provider.models_path,
         native=provider.native,
         keep=config.ensure_loaded.keep() if config.ensure_loaded else None,
+        slots=config.slots.limits(is_local=is_local),
+        pace=config.rate.limits(),
     )
 
 

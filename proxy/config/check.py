@@ -33,13 +33,10 @@ Remark = tuple[Level, Path, str]
 _NO_EFFECT: tuple[tuple[Path, str], ...] = (
     (("storage", "state"), "counters are kept in memory, whatever is written here"),
     (("storage", "ledger"), "requests are not yet recorded in a database"),
-    (("upstreams", "*", "slots"), "requests in flight are not yet limited"),
-    (("upstreams", "*", "rate"), "requests to the upstream are not yet paced"),
     (("plans", "*", "requests"), "requests per period are not yet limited"),
     (("plans", "*", "tokens"), "tokens per period are not yet limited"),
     (("plans", "*", "budget"), "money per period is not yet limited"),
     (("plans", "*", "concurrency"), "requests in flight are not yet limited"),
-    (("plans", "*", "priority"), "there is no queue yet in which it would count"),
     (("routes", "*", "retry", "base"), "a target is not yet tried twice, so there is no pause"),
     (("routes", "*", "retry", "max"), "a target is not yet tried twice, so there is no pause"),
     (("routes", "*", "cache"), "answers are not yet kept"),

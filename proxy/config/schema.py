@@ -17,8 +17,8 @@ from proxy.config.sections import (
     StorageConfig,
     TenantConfig,
 )
+from proxy.config.upstreams import UpstreamConfig
 from proxy.fields import Many, Section
-from proxy.providers import UpstreamConfig
 from proxy.routing.families import FamiliesConfig
 from proxy.routing.routes import Models, RouteConfig
 from proxy.routing.tasks import TasksConfig

@@ -36,6 +36,25 @@ class Timeouts:
 
 
 @dataclass(frozen=True, slots=True)
+class SlotLimits:
+    """Requests in flight at an upstream; beyond `limit`, up to `queue` more wait `wait` seconds at most."""
+
+    limit: int = 64
+    queue: int = 128
+    wait: float = 5.0
+
+
+@dataclass(frozen=True, slots=True)
+class PaceLimits:
+    """Our own rate towards an upstream: one request per `interval` seconds in the mean, `burst` of them at once,
+    and never two within `spacing` seconds. The default is no limit."""
+
+    interval: float = 0.0
+    burst: int = 1
+    spacing: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
 class Origin:
     """Where connections go; equal origins share a pool.
 
@@ -95,6 +114,7 @@ class Upstream:
     `default_model` is used where a target keeps the asked model (`upstream/*`) but the caller named none.
     `models_path` is where the upstream lists its models, None if it has no such list. `native` is its API for the
     models in its memory, where it has one; `keep` says how they are kept there, None if that is the server's affair.
+    `slots` and `pace` are the limits that we set ourselves.
     """
 
     name: str
@@ -114,6 +134,8 @@ class Upstream:
     models_path: str | None = None
     native: NativeApi | None = None
     keep: Keep | None = None
+    slots: SlotLimits = SlotLimits()
+    pace: PaceLimits = PaceLimits()
 
     whole_timeouts: Timeouts = field(init=False)
     """For answers that are not streamed: their head comes only when the model is done."""

@@ -48,7 +48,10 @@ _REQUEST_HEAD = (
 
 @dataclass(slots=True)
 class Delivery:
-    """One request of `size` bytes on its way to an answer; no attempt outlives `deadline`, monotonic seconds."""
+    """One request of `size` bytes on its way to an answer; no attempt outlives `deadline`, monotonic seconds.
+
+    `priority` says who goes first where requests wait for one another: the higher.
+    """
 
     journey: Journey
     inbound: Inbound
@@ -58,6 +61,7 @@ class Delivery:
     heartbeat: Heartbeat | None
     deadline: float
     size: int
+    priority: int = 0
 
 
 class Attempts:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
+from proxy.config.compile import Snapshot
 from proxy.config.sections import HeartbeatConfig
 from proxy.core.clock import Clock
 from proxy.core.decision import Decision, Target
@@ -11,6 +12,7 @@ from proxy.core.errors import ErrorKind, UpstreamFailure
 from proxy.core.ports import Ledger, Reply
 from proxy.core.request import Inbound
 from proxy.core.secret import Secret
+from proxy.engine.admission import Admission
 from proxy.engine.attempt import NO_KEY, STREAM_HEAD, Attempts, Delivery
 from proxy.engine.heartbeat import Heartbeat
 from proxy.engine.journey import Journey
@@ -22,18 +24,24 @@ from proxy.synth.answer import LEVELS
 from proxy.wire.dialects import InboundDialect
 
 
+OPERATOR = 1_000_000
+"""The priority of requests with an admin key."""
+
+
 class Engine:
     """Serves requests; one per process."""
 
     def __init__(
         self,
         live: Live,
+        admission: Admission,
         attempts: Attempts,
         dialects: Mapping[str, InboundDialect],
         ledgers: Sequence[Ledger],
         clock: Clock,
     ) -> None:
         self.live = live
+        self.admission = admission
         self._attempts = attempts
         self._dialects = dialects
         self._ledgers = ledgers
@@ -49,7 +57,8 @@ class Engine:
         journey.decision = decision
         dialect = self._dialects[inbound.dialect]
         deadline = journey.started + decision.deadline
-        delivery = Delivery(journey, inbound, dialect, reply, snapshot, None, deadline, len(inbound.body))
+        priority = _priority(inbound, snapshot)
+        delivery = Delivery(journey, inbound, dialect, reply, snapshot, None, deadline, len(inbound.body), priority)
         self.live.under_way += 1
         try:
             if inbound.peek.stream:
@@ -75,12 +84,21 @@ class Engine:
             for key in target.upstream.keys or (NO_KEY,):
                 if journey.tries >= decision.max_attempts and not target.upstream.offline:
                     break
-                failure = await self._try(delivery, target, key)
+                failure = await self._try_in_turn(delivery, target, key)
                 if failure is None:
                     return
                 if not failure.kind.facts.other_key:
                     break
         raise exhausted(journey.failures)
+
+    async def _try_in_turn(self, delivery: Delivery, target: Target, key: Secret) -> UpstreamFailure | None:
+        """Wait for a slot at the upstream, then try; that none came free in time is a failure like others."""
+        try:
+            async with self.admission.slot(target.upstream, delivery.priority, delivery.deadline):
+                return await self._try(delivery, target, key)
+        except UpstreamFailure as failure:
+            delivery.journey.failures.append((str(target), failure))
+            return failure
 
     async def _try(self, delivery: Delivery, target: Target, key: Secret) -> UpstreamFailure | None:
         """None if the client has its answer; raises ProxyError if no other target may be tried."""
@@ -96,6 +114,14 @@ class Engine:
         finally:
             self.live.leave(upstream)
         return None
+
+
+def _priority(inbound: Inbound, snapshot: Snapshot) -> int:
+    """The plan's; an operator's own requests go before all others."""
+    if inbound.is_admin:
+        return OPERATOR
+    plan = snapshot.plans.get(inbound.tenant.plan or "")
+    return plan.priority if plan is not None else 0
 
 
 def _offline_may_answer(delivery: Delivery, level: str) -> bool:

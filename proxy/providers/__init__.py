@@ -19,7 +19,7 @@ from pydantic import Field
 from proxy.core.decision import Classify, Quirks, Timeouts
 from proxy.core.local import Keep, NativeApi
 from proxy.core.secret import Secret
-from proxy.fields import Count, Duration, EnvSecret, EnvText, Many, RatePer, Section, Whole
+from proxy.fields import Count, Duration, Section
 
 Headers = tuple[tuple[bytes, bytes], ...]
 
@@ -109,28 +109,6 @@ class TimeoutsConfig(Section):
         return float(getattr(base, name)) if value is None else value
 
 
-class SlotsConfig(Section):
-    """How many requests the upstream works on at once, and who waits."""
-
-    limit: Count = 64
-    """Requests in flight at the same time."""
-    queue: Whole | None = None
-    """How many more may wait for a slot; twice the limit if not written."""
-    wait: Duration = 5.0
-    """The longest wait; the tenants' plans say who goes first."""
-
-
-class PaceConfig(Section):
-    """How fast we allow ourselves to call the upstream."""
-
-    limit: RatePer | None = None
-    """Requests per period."""
-    burst: Count = 1
-    """How many of them may come at once."""
-    spacing: Duration | None = None
-    """The shortest time between the starts of two requests."""
-
-
 class EnsureLoadedConfig(Section):
     """For servers that load models on demand: have the model in memory before the request is sent."""
 
@@ -139,7 +117,7 @@ class EnsureLoadedConfig(Section):
     context: Annotated[Literal["auto"] | Count, Field(union_mode="left_to_right")] = "auto"
     """The context length to load with, in tokens; `auto` fits it to the prompt, as far as the model allows."""
     single_flight: bool = True
-    """Load once, however many requests wait for it."""
+    """Share one load between all requests that wait for it; `false`: each sees to it by itself, one after another."""
     pull: bool = False
     """Download a model that the server does not have."""
     min_stay: Duration = 60.0
@@ -154,41 +132,3 @@ class EnsureLoadedConfig(Section):
         """As the policy knows it."""
         context = None if self.context == "auto" else self.context
         return Keep(self.ttl, context, self.single_flight, self.pull, self.min_stay, self.most, self.timeout)
-
-
-class UpstreamConfig(Section):
-    """One place that requests can be sent to: a provider with a URL, keys and limits."""
-
-    provider: str
-    """What kind of upstream it is: one of the manual's providers; `compatible` is any OpenAI-like endpoint."""
-    enabled: bool = True
-    """`false` takes it out of service and keeps its settings."""
-    url: EnvText | None = None
-    """The base URL, with the `/v1` if there is one. Providers with one well-known address do not need it."""
-    keys: Many[EnvSecret] | None = None
-    """API keys as variables, `"${NAME:-}"`. With several, each is used and cooled down by itself. If every key is
-    empty, the upstream is disabled with a warning. Not written: the provider's usual variable."""
-    auth: EnvSecret | None = None
-    """For servers with other ways than keys: `none`, a token, or `basic user:password`, as a variable."""
-    timeouts: TimeoutsConfig = TimeoutsConfig()
-    """How long each phase of an attempt may last."""
-    slots: SlotsConfig | None = None
-    """Requests in flight at the same time."""
-    rate: PaceConfig | None = None
-    """How fast we allow ourselves to call it."""
-    ensure_loaded: EnsureLoadedConfig | None = None
-    """Load models before they are asked."""
-    local: bool | None = None
-    """Runs on your own machines: costs nothing, and gets the patient timeouts. Not written: as the provider says."""
-    default_model: str | None = None
-    """The model for `upstream/*` when the caller named none of its own."""
-    drop: Many[str] = ()
-    """Request fields it refuses; they are left out."""
-    rename: dict[str, str] = Field(default={})
-    """Request fields it knows under another name: `{max_completion_tokens: max_tokens}`."""
-    ca_file: EnvText | None = None
-    """Trust these authorities (PEM) instead of the system's."""
-    via: EnvText | None = None
-    """`host:port` of an HTTP proxy that is asked to CONNECT."""
-    insecure: bool = False
-    """Allow `http://` to an address that is not on this machine or in a private network."""

@@ -110,7 +110,8 @@ def build_app(
         *_control(Control(engine, chat, reloader), Explain(live, dialects)),
         *_local_models(LocalModelsAdmin(live, readiness)),
     ]
-    routes = [*_public(live, catalog, identities), _admin([*_status(Status(live, reloader)), *actions], identities)]
+    status = _status(Status(live, engine.admission, reloader))
+    routes = [*_public(live, catalog, identities), _admin([*status, *actions], identities)]
 
     @asynccontextmanager
     async def running(_app: Starlette) -> AsyncIterator[None]:

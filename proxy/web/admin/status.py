@@ -10,6 +10,7 @@ from starlette.responses import Response
 
 from proxy import __version__
 from proxy.core.decision import Upstream
+from proxy.engine.admission import Admission
 from proxy.engine.live import Live
 from proxy.engine.reload import Reloader
 from proxy.web.respond import json_response
@@ -18,8 +19,9 @@ from proxy.web.respond import json_response
 class Status:
     """Read-only views of one process; with several workers each answers for itself and says so by its `worker`."""
 
-    def __init__(self, live: Live, reloader: Reloader) -> None:
+    def __init__(self, live: Live, admission: Admission, reloader: Reloader) -> None:
         self._live = live
+        self._admission = admission
         self._reloader = reloader
 
     async def status(self, _request: Request) -> Response:
@@ -70,6 +72,7 @@ class Status:
             "disabled_because": upstream.disabled,
             "keys": [key.fingerprint for key in upstream.keys],
             "in_flight": self._live.requests_at(upstream.name),
+            "slots": None if upstream.offline else self._admission.crowd(upstream),
             "models_listed": None if listed is None else len(listed),
             **self._live.statistics.of(upstream.name).describe(),
         }

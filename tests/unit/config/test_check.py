@@ -86,7 +86,6 @@ def test_every_setting_without_effect_is_one_of_the_language() -> None:
     said = {finding.split(": ")[2] for finding in findings(given) if "has no effect yet" in finding}
     assert said == {
         *("alerts", "guards", "storage.state", "storage.ledger"),
-        *(f"plans.gold.{name}" for name in ("requests", "tokens", "budget", "concurrency", "priority")),
+        *(f"plans.gold.{name}" for name in ("requests", "tokens", "budget", "concurrency")),
         *(f"routes[0].{name}" for name in ("cache", "hedge", "midstream", "guards", "retry.base", "retry.max")),
-        *(f"upstreams.home.{name}" for name in ("slots", "rate")),
     }

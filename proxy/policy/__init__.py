@@ -1,0 +1,1 @@
+"""L2: pure state machines; time and chance are arguments."""
