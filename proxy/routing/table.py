@@ -163,18 +163,19 @@ class RouteTable:
     def _named(self, rule: Rule | None, facts: Facts, view: View) -> Named | None:
         """What the caller named; None only if it is unknown and the rule takes it nevertheless."""
         named = self.names.find(facts.model, view)
-        known = named is not None or (rule is not None and (rule.names_models or _may_have(rule, view)))
+        known = named is not None or (rule is not None and (rule.names_models or self._may_have(rule, facts, view)))
         if not known or not self.names.permits(facts.plan, facts.model, named):
             raise self.names.unknown(facts.plan, facts.model, view)
         return named
 
-
-def _may_have(rule: Rule, view: View) -> bool:
-    """True while an upstream that takes any name has not told which it knows: it may have been down from the start."""
-    return rule.takes_all and any(
-        target.model == AS_ASKED and target.upstream.disabled is None and view.listed(target.upstream.name) is None
-        for target in rule.targets
-    )
+    def _may_have(self, rule: Rule, facts: Facts, view: View) -> bool:
+        """True while an upstream that takes any name has not told which it knows: it may have been down all the time."""
+        if not rule.takes_all or self.names.kept(facts.model) == AS_ASKED:
+            return False
+        return any(
+            target.model == AS_ASKED and target.upstream.disabled is None and view.listed(target.upstream.name) is None
+            for target in rule.targets
+        )
 
 
 def _compiled(number: int, route: BoundRoute) -> Rule:

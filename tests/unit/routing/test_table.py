@@ -94,6 +94,10 @@ class TestNamedModels:
 
         assert places(candidates)[0] == "local/fsat"
 
+    @pytest.mark.parametrize("name", ["*", "other/*"])
+    def test_the_placeholder_is_no_name(self, name: str) -> None:
+        refused(ErrorKind.MODEL_NOT_FOUND, self.ROUTES, facts(name), WELL)
+
     def test_an_offline_answer_that_is_asked_for_comes_first(self) -> None:
         candidates = self.ROUTES.decide(facts("offline/rules"), WELL).candidates
 
