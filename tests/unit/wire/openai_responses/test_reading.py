@@ -70,6 +70,21 @@ def test_nothing_is_told_twice() -> None:
     assert (answer.text, answer.refusal) == ("ok", "no")
 
 
+def test_an_output_that_leaves_items_out_repeats_nothing() -> None:
+    """Its places are not those of the stream, so what was told by items is not looked for in it."""
+    sealed = {"type": "reasoning", "id": "r", "summary": [], "encrypted_content": "x"}
+    answer = told(done(0, sealed), done(0, sealed), done(1, SAYS), completed(SAYS)).choices[0]
+    assert (answer.text, len(answer.extra["thinking_blocks"])) == ("ok", 1)
+
+
+def test_half_a_character_at_the_end_is_told_as_what_it_is() -> None:
+    text = b'{"type":"response.output_text.delta","output_index":0,"delta":"a\\ud83d"}'
+    added = {"type": "response.output_item.added", "output_index": 1, "item": CALL}
+    arguments = b'{"type":"response.function_call_arguments.delta","output_index":1,"delta":"b\\ud83d"}'
+    answer = told(text, added, arguments, completed()).choices[0]
+    assert (answer.text, answer.tools[0].arguments) == ("a\ufffd", "b\ufffd")
+
+
 @pytest.mark.parametrize(
     ("item", "tool"),
     [
@@ -297,16 +312,16 @@ async def test_a_stream_of_100_megabytes_needs_no_more_memory_than_a_short_one()
 
 
 @pytest.mark.parametrize("size", [1 << 16, 1 << 20])
-async def test_an_event_of_more_than_8_megabytes_is_a_fault_and_not_an_allocation(size: int) -> None:
-    """It has no end, so only giving up can end the test; not much more than the limit is ever held."""
+def test_an_event_of_more_than_8_megabytes_is_a_fault_and_not_an_allocation(size: int) -> None:
+    """Not much more than the limit is ever held, and what follows is not read."""
     begin = frames({"type": "response.output_text.delta", "delta": "x"}) + b'data: {"type":"'
-    source = Source(b"y" * size, 1 << 20, b"")
+    piece = b"y" * size
     passage = Translation(RESPONSES.decoder(), CHAT.encoder(CALLER, 1))
     passage.feed(begin)
     tracemalloc.start()
     try:
-        while passage.failure is None:
-            passage.feed(await source.read())
+        for _ in range(4 * sse.LIMIT // size):
+            passage.feed(piece)
         _, peak = tracemalloc.get_traced_memory()
     finally:
         tracemalloc.stop()
