@@ -54,12 +54,12 @@ async def test_each_key_is_tried_by_itself(tmp_path, one):
 
 
 async def test_a_prompt_is_one_token_by_the_model_that_the_file_names(tmp_path, one):
-    config = document({"one": upstream(one)}, models={"best": ["one/fake-large"]})
+    config = document({"one": upstream(one)}, models={"best": ["one/fake-small"]})
     code, output = await doctor(config, tmp_path, "--prompt")
     assert (code, row(output, "one")[-1]) == (0, "works")
-    assert "fake-large," in row(output, "one")
+    assert "fake-small," in row(output, "one")
     (asked,) = one.seen
-    assert (asked.request.json["model"], asked.request.json["max_completion_tokens"]) == ("fake-large", 1)
+    assert (asked.request.json["model"], asked.request.json["max_completion_tokens"]) == ("fake-small", 1)
 
 
 async def test_a_prompt_decides(tmp_path, one, two):

@@ -107,6 +107,15 @@ async def test_a_full_memory_is_told_apart_from_a_fault(place: Place, name: str)
     assert caught.value.kind is ErrorKind.FAULT
 
 
+async def test_no_client_is_blamed_for_what_we_asked(place: Place, name: str) -> None:
+    """A 400 to a prompt would be the caller's to mend, and end the search for a target; this one is not."""
+    place.fake.simulation = None
+    place.fake.script(Script(status=400, error={"message": "this model does not support generate"}), times=None)
+    with pytest.raises(UpstreamFailure) as caught:
+        await place.models.load(place.upstream(), name, None, 60.0)
+    assert caught.value.kind is ErrorKind.FAULT
+
+
 async def test_pulls_and_tells_how_far_it_is(place: Place) -> None:
     told = [progress async for progress in place.models.pull(place.upstream(), "vendor/new")]
     assert any(progress.total == 1000 for progress in told)
