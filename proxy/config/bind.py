@@ -198,7 +198,8 @@ def bind(
 
 def _quirks(config: UpstreamConfig, quirks: Quirks) -> Quirks:
     drop = tuple(dict.fromkeys((*quirks.drop, *config.drop)))
-    return replace(quirks, drop=drop, rename={**quirks.rename, **config.rename})
+    irregular = quirks.irregular or config.irregular
+    return replace(quirks, drop=drop, rename={**quirks.rename, **config.rename}, irregular=irregular)
 
 
 def bind_offline(provider: Provider, dialects: Collection[str]) -> Upstream:
