@@ -31,7 +31,7 @@ from proxy.config.cases import prove
 from proxy.config.compile import Snapshot
 from proxy.config.load import read
 from proxy.config.problems import ConfigError
-from proxy.core.clock import SystemClock
+from proxy.core.clock import Clock, SystemClock
 from proxy.core.secret import Secret
 from proxy.engine.admission import Admission
 from proxy.engine.attempt import Attempts
@@ -87,13 +87,14 @@ def assemble(
     keys: Sequence[Secret],
     source: Callable[[], Snapshot] | None = None,
     folder: Path | None = None,
+    clock: Clock | None = None,
 ) -> ASGIApp:
     """The whole application around a snapshot; nothing runs before the server enters its lifespan.
 
     `source` reads the snapshot anew; without one the configuration stays as it is. `folder` is where the keys are that
-    were made at run time, by default the state folder of this process.
+    were made at run time, by default the state folder of this process. `clock` is the time by which policies decide.
     """
-    clock = SystemClock()
+    clock = clock or SystemClock()
     dialects = wire_dialects.discover()
     inbound = wire_dialects.heard(dialects)
     live = Live(snapshot, clock)

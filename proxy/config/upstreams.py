@@ -5,6 +5,7 @@ from __future__ import annotations
 from pydantic import Field
 
 from proxy.fields import EnvSecret, EnvText, Many, Section
+from proxy.policy.breaker import BreakerConfig
 from proxy.policy.pace import PaceConfig
 from proxy.policy.slots import SlotsConfig
 from proxy.providers import EnsureLoadedConfig, TimeoutsConfig
@@ -26,6 +27,8 @@ class UpstreamConfig(Section):
     """For servers with other ways than keys: `none`, a token, or `basic user:password`, as a variable."""
     timeouts: TimeoutsConfig = TimeoutsConfig()
     """How long each phase of an attempt may last."""
+    breaker: BreakerConfig = BreakerConfig()
+    """When one of its models is left alone because it fails, and for how long."""
     slots: SlotsConfig = SlotsConfig()
     """Requests in flight at the same time, and who waits for a place among them."""
     rate: PaceConfig = PaceConfig()
@@ -40,9 +43,6 @@ class UpstreamConfig(Section):
     """Request fields it refuses; they are left out."""
     rename: dict[str, str] = Field(default={})
     """Request fields it knows under another name: `{max_completion_tokens: max_tokens}`."""
-    irregular: bool = False
-    """Read its chat answers and write them anew, instead of passing them on byte for byte: for servers that leave out
-    indexes, ids or finish reasons that strict clients need."""
     ca_file: EnvText | None = None
     """Trust these authorities (PEM) instead of the system's."""
     via: EnvText | None = None

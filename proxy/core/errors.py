@@ -123,6 +123,10 @@ class ErrorKind(Enum):
         502, _UPSTREAM, "upstream_unreachable", "The upstream could not be reached.", "upstream",
         same_key=1, next_target=True, health=1.0, offline=True,
     )  # fmt: skip
+    RESTING = ErrorFacts(
+        503, _UPSTREAM, "upstream_resting", "The upstream failed too often and is left alone for a while.", "upstream",
+        next_target=True, offline=True,
+    )  # fmt: skip
     FAULT = ErrorFacts(
         502, _UPSTREAM, "upstream_fault", "The upstream failed.", "upstream",
         same_key=1, other_key=True, next_target=True, health=1.0, offline=True,

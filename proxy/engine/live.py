@@ -2,26 +2,30 @@
 
 from __future__ import annotations
 
+import random
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from proxy.accounting.statistics import Statistics
 from proxy.config.compile import Snapshot
 from proxy.core.clock import Clock
 from proxy.core.decision import Target
 from proxy.core.usage import UsageRecord
+from proxy.engine.health import Health
+from proxy.policy.breaker import BreakerConfig
 
 _WEIGHT = 0.2  # of the newest sample in the moving average of times to first token
+_USUAL = BreakerConfig()
 _MOST_MODELS = 4096  # averages kept; some upstreams answer to any name that a caller makes up
 
 
 class Live:
     """One per process. A request takes `snapshot` once and never looks again; everything else is keyed by name.
 
-    It is also the `View` that routing has of the present.
+    It is also the `View` that routing has of the present. `chance` gives numbers of [0, 1).
     """
 
-    def __init__(self, snapshot: Snapshot, clock: Clock) -> None:
+    def __init__(self, snapshot: Snapshot, clock: Clock, chance: Callable[[], float] = random.random) -> None:
         self.snapshot = snapshot
         self.server = snapshot.server
         """How this process listens: what it started with, whatever later snapshots say."""
@@ -30,12 +34,18 @@ class Live:
         self.statistics = Statistics(clock.wall())
         self.under_way = 0
         self.draining = False
-        self.version = 0
-        """Counts the changes of what routing sees of upstreams: their lists and their health."""
+        self.chance = chance
+        self.health = Health(clock, chance, self._breaker)
+        self._changes = 0
         self._listed: dict[str, frozenset[str]] = {}
         self._loaded: dict[str, frozenset[str]] = {}
         self._busy: Counter[str] = Counter()
         self._first_token: dict[tuple[str, str], float] = {}
+
+    @property
+    def version(self) -> int:
+        """Counts the changes of what routing sees of upstreams: their lists and their health."""
+        return self._changes + self.health.version
 
     def listed(self, upstream: str) -> frozenset[str] | None:
         """The models that the upstream lists, None while nobody could ask it."""
@@ -45,7 +55,7 @@ class Live:
         now = frozenset(models)
         if self._listed.get(upstream) != now:
             self._listed[upstream] = now
-            self.version += 1
+            self._changes += 1
 
     def loaded(self, upstream: str) -> frozenset[str]:
         """The models that the upstream has in memory, as far as it can tell."""
@@ -54,13 +64,13 @@ class Live:
     def note_loaded(self, upstream: str, models: frozenset[str]) -> None:
         if self.loaded(upstream) != models:
             self._loaded[upstream] = models
-            self.version += 1
+            self._changes += 1
 
     def is_down(self, upstream: str) -> bool:  # noqa: ARG002 — nothing takes an upstream down yet
         return False
 
-    def is_open(self, target: Target) -> bool:  # noqa: ARG002 — nor opens a breaker
-        return False
+    def is_open(self, target: Target) -> bool:
+        return self.health.is_open(target)
 
     def first_token(self, target: Target) -> float | None:
         """Moving average of seconds to the first token, None before the first."""
@@ -82,6 +92,11 @@ class Live:
         for attempt in record.attempts:
             if attempt.first_token is not None:
                 self._note_first_token((attempt.upstream, attempt.model), attempt.first_token)
+
+    def _breaker(self, upstream: str) -> BreakerConfig:
+        """The present settings; an upstream that a reload has taken away ends with the usual ones."""
+        config = self.snapshot.config.upstreams.get(upstream)
+        return config.breaker if config is not None else _USUAL
 
     def _note_first_token(self, place: tuple[str, str], seconds: float) -> None:
         """The average that was longest without a sample makes room for a new one."""

@@ -14,6 +14,7 @@ from proxy.core.request import Inbound
 from proxy.core.secret import Secret
 from proxy.engine.admission import Admission
 from proxy.engine.attempt import NO_KEY, STREAM_HEAD, Attempts, Delivery
+from proxy.engine.course import course
 from proxy.engine.heartbeat import Heartbeat
 from proxy.engine.journey import Journey
 from proxy.engine.live import Live
@@ -22,7 +23,6 @@ from proxy.routing.contents import read_contents
 from proxy.routing.facts import AUTO, Facts
 from proxy.synth.answer import LEVELS
 from proxy.wire.dialects import InboundDialect
-
 
 OPERATOR = 1_000_000
 """The priority of requests with an admin key."""
@@ -76,9 +76,13 @@ class Engine:
             ledger.write(record)
 
     async def _walk(self, delivery: Delivery, decision: Decision) -> None:
-        """Try the candidates in order until one has answered."""
+        """Ask the candidates, one after another, until one has answered."""
         journey = delivery.journey
-        for target in decision.candidates:
+
+        def skip(target: Target, failure: UpstreamFailure) -> None:
+            journey.failures.append((str(target), failure))
+
+        for target in course(decision.candidates, self.live.health, skip):
             if target.upstream.offline and not _offline_may_answer(delivery, target.model):
                 continue
             for key in target.upstream.keys or (NO_KEY,):
@@ -102,8 +106,16 @@ class Engine:
 
     async def _try(self, delivery: Delivery, target: Target, key: Secret) -> UpstreamFailure | None:
         """None if the client has its answer; raises ProxyError if no other target may be tried."""
-        upstream = target.upstream.name
-        self.live.enter(upstream)
+        health, upstream = self.live.health, target.upstream
+        ticket = health.enter(target)
+        self.live.enter(upstream.name)
+        try:
+            return await self._attempt(delivery, target, key)
+        finally:
+            self.live.leave(upstream.name)
+            health.settle(target, ticket, delivery.journey.attempts[-1].kind)
+
+    async def _attempt(self, delivery: Delivery, target: Target, key: Secret) -> UpstreamFailure | None:
         try:
             await self._attempts.make(delivery, target, key)
         except UpstreamFailure as failure:
@@ -111,8 +123,6 @@ class Engine:
                 raise rejection(failure) from failure
             delivery.journey.failures.append((str(target), failure))
             return failure
-        finally:
-            self.live.leave(upstream)
         return None
 
 

@@ -7,6 +7,14 @@ from collections.abc import Sequence
 from proxy.core.errors import ErrorKind, ProxyError, UpstreamFailure
 
 _ONE_SECOND = 1.0
+_WEIGHTS = {
+    ErrorKind.CONTEXT: 0,
+    ErrorKind.UNTRANSLATABLE: 0,
+    ErrorKind.MODEL_ABSENT: 0,
+    ErrorKind.THROTTLE: 0,
+    ErrorKind.RESTING: 1,
+}
+"""Which of several failures decides: the last of the heaviest; all others weigh 2."""
 
 
 def rejection(failure: UpstreamFailure) -> ProxyError:
@@ -25,15 +33,11 @@ def exhausted(failures: Sequence[tuple[str, UpstreamFailure]]) -> ProxyError:
 
     A client can act on a context error (shorten), on what cannot be translated (leave it out), on an absent model (name
     another) and on throttling (wait), so these decide only if every target said the same; otherwise the last failure
-    that was not one of them does.
+    that was not one of them does, and a target that was not even asked only where there is no other.
     """
     if not failures:
         return ProxyError(ErrorKind.NO_CANDIDATE)
-    kinds = {failure.kind for _, failure in failures}
-    deciding = failures[-1][1]
-    if len(kinds) > 1:
-        soft = (ErrorKind.CONTEXT, ErrorKind.UNTRANSLATABLE, ErrorKind.MODEL_ABSENT, ErrorKind.THROTTLE)
-        deciding = next((f for _, f in reversed(failures) if f.kind not in soft), deciding)
+    deciding = max(reversed([failure for _, failure in failures]), key=lambda failure: _WEIGHTS.get(failure.kind, 2))
     if deciding.kind in (ErrorKind.CONTEXT, ErrorKind.UNTRANSLATABLE):
         return rejection(deciding)
     told = "; ".join(f"{target}: {failure.kind.label}" for target, failure in failures)
@@ -49,4 +53,4 @@ def _wait(kind: ErrorKind, waits: Sequence[float]) -> float | None:
     """The earliest recovery any upstream named; a second where waiting helps but none was named."""
     if waits:
         return max(_ONE_SECOND, min(waits))
-    return _ONE_SECOND if kind in (ErrorKind.THROTTLE, ErrorKind.OVERLOAD) else None
+    return _ONE_SECOND if kind in (ErrorKind.THROTTLE, ErrorKind.OVERLOAD, ErrorKind.RESTING) else None

@@ -17,11 +17,13 @@ import uvicorn
 from proxy import bootstrap
 from proxy.config.compile import Snapshot
 from proxy.config.load import loads
+from proxy.core.clock import Clock
 from proxy.web.http1 import HotProtocol
 from tests.e2e.harness import ENVIRONMENT, Child, Proxy, document, upstream, write
 from tests.upstream import PATIENCE, FakeUpstream
 
-Serve = Callable[[Mapping[str, Any]], Awaitable[Proxy]]
+Serve = Callable[..., Awaitable[Proxy]]
+"""Takes a document and, where time matters, a clock."""
 
 
 @pytest.fixture
@@ -41,14 +43,18 @@ NO_STATE = Path(__file__).parent / "no-such-folder"
 
 @contextlib.asynccontextmanager
 async def running(
-    config: Mapping[str, Any], source: Callable[[], Snapshot] | None = None, folder: Path = NO_STATE
+    config: Mapping[str, Any],
+    source: Callable[[], Snapshot] | None = None,
+    folder: Path = NO_STATE,
+    clock: Clock | None = None,
 ) -> AsyncIterator[Proxy]:
     """The whole product on a free port, in this event loop, under the server and settings it has in production.
 
-    `source` reads the configuration anew; the keys that were made at run time are in `folder`.
+    `source` reads the configuration anew; the keys that were made at run time are in `folder`; `clock` is the time by
+    which policies decide (sockets and timers live in real time).
     """
     snapshot = source() if source else loads(json.dumps(config).encode(), "routes.yaml", ENVIRONMENT)
-    app = bootstrap.assemble(snapshot, snapshot.server.admin_keys, source, folder)
+    app = bootstrap.assemble(snapshot, snapshot.server.admin_keys, source, folder, clock)
     settings = uvicorn.Config(
         app, http=HotProtocol, ws="none", lifespan="on", log_config=None, access_log=False,
         server_header=False, proxy_headers=False,
@@ -89,8 +95,8 @@ async def serve() -> AsyncIterator[Serve]:
     """Start proxies from documents; all are stopped, and must stop well, at the end of the test."""
     async with contextlib.AsyncExitStack() as stack:
 
-        async def start(config: Mapping[str, Any]) -> Proxy:
-            return await stack.enter_async_context(running(config))
+        async def start(config: Mapping[str, Any], clock: Clock | None = None) -> Proxy:
+            return await stack.enter_async_context(running(config, clock=clock))
 
         yield start
 

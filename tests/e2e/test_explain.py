@@ -19,6 +19,7 @@ from proxy.cli.main import main
 from proxy.config.load import loads
 from proxy.config.prospect import answer
 from proxy.config.question import Question, assume
+from proxy.core.clock import FakeClock
 from proxy.routing.view import StillView
 from proxy.wire.dialects import discover
 from tests.e2e.conftest import Serve, running
@@ -36,6 +37,8 @@ TENANTS: dict[str, Any] = {
     "fond": {"defaults": {"model": "nice", "max_tokens": 9}},
 }
 NAMES = ("a", "b", "c")
+LONG = 400.0
+"""Seconds after which every breaker lets something through."""
 
 
 def config(urls: Mapping[str, str]) -> dict[str, Any]:
@@ -52,7 +55,7 @@ def config(urls: Mapping[str, str]) -> dict[str, Any]:
         "rest": {"use": ["a/*", "b/*", "c/*"]},
     }
     retry = {"attempts": 10, "base": "1ms", "max": "1ms"}
-    upstreams = {name: upstream(url) for name, url in urls.items()}
+    upstreams = {name: upstream(url, breaker={"slow_start": "0s"}) for name, url in urls.items()}
     upstreams["a"]["default_model"] = "own"
     upstreams["c"]["provider"] = "deepseek"
     hashes = {name: "sha256:" + hashlib.sha256(key.encode()).hexdigest() for name, key in KEYS.items()}
@@ -71,13 +74,14 @@ def config(urls: Mapping[str, str]) -> dict[str, Any]:
 
 @dataclass(frozen=True)
 class Asked:
-    """One request, who sends it, and which upstreams fail meanwhile."""
+    """One request, who sends it, which upstreams fail meanwhile, and which targets have done so before."""
 
     body: Mapping[str, Any]
     endpoint: str
     tenant: str | None
     headers: Mapping[str, str] = field(default_factory=dict)
     down: frozenset[str] = frozenset()
+    opened: frozenset[str] = frozenset()
 
 
 PROMPTS = (
@@ -86,6 +90,7 @@ PROMPTS = (
     "Is this phishing? The mail has malware attached.",
     "word " * 400,
 )
+TARGETS = ("a/safe", "a/cheap", "b/cheap", "c/nice", "b/nice", "c/t", "a/long", "a/x", "b/x", "c/x", "a/own", "c/s")
 ASKED_FOR = ("auto", "nice", "a/x", "c/x", "own", "safe", "t", "nicer", "fake-small", "offline/rules")
 
 
@@ -112,6 +117,7 @@ def requests(draw: st.DrawFn) -> Asked:
         draw(st.sampled_from((None, *KEYS))),
         headers,
         frozenset(draw(st.sets(st.sampled_from(NAMES)))),
+        frozenset(draw(st.one_of(st.just(set()), st.sets(st.sampled_from(TARGETS), max_size=4)))),
     )
 
 
@@ -124,8 +130,11 @@ def _bare(said: Mapping[str, Any]) -> dict[str, Any]:
 class World:
     """A running proxy, three upstreams, and the same file without a server."""
 
-    def __init__(self, proxy: Proxy, fakes: Mapping[str, FakeUpstream], written: Mapping[str, Any]) -> None:
+    def __init__(
+        self, proxy: Proxy, fakes: Mapping[str, FakeUpstream], written: Mapping[str, Any], clock: FakeClock
+    ) -> None:
         self.proxy = proxy
+        self.clock = clock
         self.fakes = fakes
         self.snapshot = loads(json.dumps(written).encode(), "routes.yaml", ENVIRONMENT)
         self.lists = {name: "lists:" + ",".join(MODELS) for name in NAMES}
@@ -133,6 +142,12 @@ class World:
 
     async def check(self, asked: Asked) -> None:
         """The law, for one request."""
+        self.clock.advance(LONG)
+        for fake in self.fakes.values():
+            fake.reset()
+            fake.default = Script()
+        for target in sorted(asked.opened):
+            await self.open(target)
         for name, fake in self.fakes.items():
             fake.default = Script(status=503) if name in asked.down else Script()
         told, foretold = await self.by_the_server(asked), self.by_the_file(asked)
@@ -140,6 +155,15 @@ class World:
         event(f"{told['route']} → {happened.headers.get('x-failsoft-upstream', happened.status)}")
         self.compare(told, happened)
         assert _bare(foretold) == _bare(told)
+
+    async def open(self, target: str) -> None:
+        """Ask for a target that fails, now and later, until it is not asked any more."""
+        name, _, model = target.partition("/")
+        self.fakes[name].script(Script(status=500), model=model, times=None)
+        asked = -1
+        while asked < len(self.fakes[name].seen):
+            asked = len(self.fakes[name].seen)
+            await self.proxy.chat(model=target)
 
     async def by_the_server(self, asked: Asked) -> dict[str, Any]:
         question = {
@@ -157,6 +181,7 @@ class World:
 
     def by_the_file(self, asked: Asked) -> dict[str, Any]:
         states = {name: f"{lists} down" if name in asked.down else lists for name, lists in self.lists.items()}
+        states |= dict.fromkeys(asked.opened, "open")
         question = Question(json.dumps(asked.body).encode(), asked.endpoint, asked.headers, asked.tenant)
         view = assume(StillView(), states, self.snapshot.upstreams)
         return answer(question, self.snapshot, self.dialects, view, lambda: NOW).as_json()
@@ -182,14 +207,15 @@ class World:
 
 
 def test_explanations_foretell_what_happens() -> None:
-    """Random requests, tenants and failures; the file alone and the running server foretell the same."""
+    """Random requests, tenants, failures and open breakers; the file alone and the running server foretell the same."""
     with asyncio.Runner() as runner:
         stack = contextlib.AsyncExitStack()
 
         async def start() -> World:
             fakes = {name: await stack.enter_async_context(FakeUpstream()) for name in NAMES}
             written = config({name: fake.url for name, fake in fakes.items()})
-            return World(await stack.enter_async_context(running(written)), fakes, written)
+            clock = FakeClock()
+            return World(await stack.enter_async_context(running(written, clock=clock)), fakes, written, clock)
 
         world = runner.run(start())
 

@@ -74,6 +74,7 @@ class Status:
             "in_flight": self._live.requests_at(upstream.name),
             "slots": None if upstream.offline else self._admission.crowd(upstream),
             "models_listed": None if listed is None else len(listed),
+            "breaker": None if upstream.offline else self._live.health.describe(upstream.name),
             **self._live.statistics.of(upstream.name).describe(),
         }
 

@@ -1,0 +1,80 @@
+"""What routing remembers by: the version changes whenever an answer does."""
+
+from __future__ import annotations
+
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from proxy.core.clock import FakeClock
+from proxy.core.decision import Target
+from proxy.core.errors import ErrorKind
+from proxy.engine.health import Health
+from proxy.policy.breaker import BreakerConfig
+from tests.unit.routing.given import upstream
+
+TARGETS = [Target(upstream(name), model) for name in "ab" for model in "mn"]
+KINDS = [None, ErrorKind.FAULT, ErrorKind.OVERLOAD, ErrorKind.THROTTLE, ErrorKind.CLIENT_GONE]
+
+
+def make(clock: FakeClock) -> Health:
+    return Health(clock, lambda: 0.5, lambda _name: BreakerConfig(consecutive=2))
+
+
+@settings(max_examples=200, deadline=None)
+@given(
+    st.lists(
+        st.tuples(
+            st.sampled_from(TARGETS),
+            st.sampled_from(["enter", "settle", "look"]),
+            st.sampled_from(KINDS),
+            st.sampled_from([0.0, 1.0, 6.0, 50.0, 400.0]),
+        ),
+        max_size=60,
+    )
+)
+def test_the_version_changes_with_every_answer(steps):
+    """Also where only time has passed; nobody needs to look in between."""
+    clock = FakeClock()
+    health = make(clock)
+    tickets = {str(target): [] for target in TARGETS}
+
+    def answers() -> list[bool]:
+        return [health.is_open(target) for target in TARGETS]
+
+    seen = {health.version: answers()}
+    for target, what, kind, seconds in steps:
+        clock.advance(seconds)
+        if what == "enter":
+            tickets[str(target)].append(health.enter(target))
+        elif what == "settle" and tickets[str(target)]:
+            health.settle(target, tickets[str(target)].pop(0), kind)
+        assert seen.setdefault(health.version, answers()) == answers()
+
+
+def test_without_any_change_the_version_stays():
+    clock = FakeClock()
+    health = make(clock)
+    before = health.version
+    for _ in range(100):
+        clock.advance(60)
+        health.settle(TARGETS[0], health.enter(TARGETS[0]), None)
+    assert health.version == before
+
+
+def test_names_that_callers_make_up_do_not_fill_the_memory():
+    clock = FakeClock()
+    health = make(clock)
+    one = upstream("one")
+    for number in range(5000):
+        health.settle(Target(one, f"m{number}"), health.enter(Target(one, f"m{number}")), ErrorKind.FAULT)
+    rows = health.describe("one")["targets"]
+    assert len(rows) == 4096
+    assert "m4999" in {row["model"] for row in rows}
+
+
+def test_offline_answers_have_no_breaker():
+    health = make(FakeClock())
+    rules = Target(upstream("offline", offline=True), "rules")
+    for _ in range(9):
+        health.settle(rules, health.enter(rules), ErrorKind.OFFLINE_UNAVAILABLE)
+    assert health.describe("offline")["targets"] == []
