@@ -68,7 +68,7 @@ class ErrorKind(Enum):
     # What the proxy itself must refuse.
     OVERLOADED = ErrorFacts(
         503, "service_unavailable_error", "server_overloaded", "The proxy is at its limit.", "proxy",
-        next_target=True, offline=True, client_may_retry=True,
+        offline=True, client_may_retry=True,
     )  # fmt: skip
     DRAINING = ErrorFacts(
         503, "service_unavailable_error", "server_shutdown", "The proxy is shutting down.", "proxy",

@@ -23,7 +23,6 @@ from proxy.routing.contents import read_contents
 from proxy.routing.facts import AUTO, Facts
 from proxy.synth.answer import LEVELS
 from proxy.wire.dialects import InboundDialect
-
 OPERATOR = 1_000_000
 """The priority of requests with an admin key."""
 
