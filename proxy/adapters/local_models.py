@@ -36,7 +36,12 @@ class LocalModels:
 
     async def models(self, upstream: Upstream, *, detail: bool = False) -> tuple[LocalModel, ...]:
         api = _api(upstream)
-        answers = [await self._ask(upstream, call, _QUICK) for call in api.lists]
+        try:
+            answers = [await self._ask(upstream, call, _QUICK) for call in api.lists]
+        except UpstreamFailure as failure:
+            if failure.kind is ErrorKind.MODEL_ABSENT:  # a 404 here is the path's, for no model was named
+                raise UpstreamFailure(ErrorKind.NOT_AN_ANSWER, failure.detail, status=failure.status) from failure
+            raise
         models = _read(api, answers[-1], lambda _: api.models(answers))
         if not detail or api.detail is None or api.detailed is None:
             return models

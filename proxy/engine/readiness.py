@@ -42,6 +42,7 @@ class Readying(Protocol):
     def hold(self, upstream: Upstream, wish: Callable[[], Wish], left: float) -> AbstractAsyncContextManager[None]:
         """Entered when the model is ready, within `left` seconds; the model stays until it is left.
 
+        A server that does not know its own kind's API is left to itself.
         Raises UpstreamFailure: MODEL_ABSENT, OVERLOAD (no room), DEADLINE, FAULT and what a connection may come to.
         """
         ...
@@ -172,6 +173,11 @@ class Readiness:
             is_ready = True
         except TimeoutError:
             raise UpstreamFailure(ErrorKind.DEADLINE, "while a model was being loaded", sent=False) from None
+        except UpstreamFailure as failure:
+            if failure.kind is not ErrorKind.NOT_AN_ANSWER:
+                raise
+            is_ready = True  # an older server without that API may load by itself
+            log.warning("%s cannot be asked for its models: %s", upstream.name, failure)
         finally:
             if not is_ready:
                 residence.quit(wish.model)

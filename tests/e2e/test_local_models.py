@@ -163,6 +163,14 @@ async def test_what_the_client_is_told_without_a_way_out(serve, one, studio):
     assert prompts(one) == []
 
 
+@pytest.mark.parametrize("status", [200, 404], ids=["as LM Studio says it", "as others do"])
+async def test_an_older_server_without_that_api_is_left_to_itself(serve, one, status):
+    unknown = Script(status=status, body=b'{"error":"Unexpected endpoint or method. (GET /api/v1/models)"}')
+    one.script(unknown, path="/api/v1/models", times=None)
+    proxy = await serve(document({"one": local(one, ttl="1ms")}))
+    assert (await proxy.chat(model=SMALL)).text == "Hello, world!"
+
+
 async def test_a_model_that_was_unloaded_behind_our_back_comes_back(serve, one, studio):
     proxy = await serve(document({"one": local(one), "two": upstream("http://127.0.0.1:9/v1")}))
     await proxy.chat(model=SMALL)

@@ -153,6 +153,15 @@ async def test_a_server_that_answers_everything_with_200_deceives_nobody() -> No
     await transport.aclose()
 
 
+async def test_an_older_server_does_not_have_the_api(place: Place) -> None:
+    """Its 404 is about the path: no model was named that could be absent."""
+    place.fake.simulation = None
+    place.fake.script(Script(status=404, body=b"not found"), path="", times=None)
+    with pytest.raises(UpstreamFailure) as caught:
+        await place.models.models(place.upstream())
+    assert caught.value.kind is ErrorKind.NOT_AN_ANSWER
+
+
 async def test_a_server_that_is_not_there() -> None:
     transport = HttpTransport()
     async with FakeUpstream() as fake:
