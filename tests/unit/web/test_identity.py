@@ -151,7 +151,7 @@ def test_administrators_come_in_everywhere_and_are_no_tenant():
     for store in (Store(), Store(issued())):
         known, live = identities(store, ("one", "two"), **CLOSED)
         for key in ("one", "two"):
-            assert known.identify({"x-api-key": key}, live.snapshot) == (Tenant("admin"), True)
+            assert known.identify({"x-api-key": key}, live.snapshot) == (Tenant("(operator)"), True)
             assert known.is_admin(digest(key))
         assert not known.is_admin(digest("three"))
 
