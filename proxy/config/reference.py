@@ -63,6 +63,8 @@ def _default(field: Node, node: Node) -> str:
         return f"`{_with_unit(value, _SECONDS)}`"
     if _quantity(node) == "size":
         return f"`{_with_unit(value, _BYTES)}`"
+    if _quantity(node) == "percentage":
+        return f"`{value:.0%}`"
     return f"`{value if isinstance(value, str) else json.dumps(value)}`"
 
 

@@ -43,6 +43,9 @@ class UpstreamConfig(Section):
     """Request fields it refuses; they are left out."""
     rename: dict[str, str] = Field(default={})
     """Request fields it knows under another name: `{max_completion_tokens: max_tokens}`."""
+    irregular: bool = False
+    """Read its chat answers and write them anew, instead of passing them on byte for byte: for servers that leave out
+    indexes, ids or finish reasons that strict clients need."""
     ca_file: EnvText | None = None
     """Trust these authorities (PEM) instead of the system's."""
     via: EnvText | None = None
