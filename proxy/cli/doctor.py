@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import asyncio
 import sys
 from typing import TYPE_CHECKING, Any
 
@@ -27,6 +26,8 @@ def add_to(commands: Any) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Examine; 1 if no upstream works or the file has mistakes."""
+    import asyncio
+
     snapshot = load(find_file(arguments.file))
     if snapshot is None:
         return 1
@@ -46,6 +47,8 @@ def run(arguments: argparse.Namespace) -> int:
 
 async def _examine(snapshot: Snapshot, *, prompt: bool) -> list[Examination]:
     """All upstreams side by side, told in the file's order."""
+    import asyncio
+
     from proxy import bootstrap
 
     async with bootstrap.examiner(snapshot) as examiner:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import asyncio
 import json
 import os
 import sys
@@ -63,6 +62,8 @@ def _pull(arguments: argparse.Namespace) -> int:
 
 
 def _run(work: Any) -> int:
+    import asyncio
+
     try:
         code: int = asyncio.run(work)
     except _Refused as error:
