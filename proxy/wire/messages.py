@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 from proxy.core.decision import Quirks
@@ -10,6 +10,8 @@ from proxy.wire.gates import REFUSED
 
 Json = dict[str, Any]
 
+_TEXT: Final = frozenset({"type", "text"})
+_NO_PARTS: Final = "the upstream takes content as one string"
 _LOST_THINKING: Final = " "
 """The least that passes where reasoning must return with its calls and the client did not keep it."""
 
@@ -36,8 +38,12 @@ def _tidy(message: Json, quirks: Quirks) -> tuple[Json, list[tuple[str, str]]]:
     fields = dict(message)
     if quirks.unnamed and fields.pop("name", None) is not None:
         losses.append(("name", REFUSED))
-    if quirks.plain_text and isinstance(fields.get("content"), list):
-        fields["content"] = _joined(fields["content"])
+    content = fields.get("content")
+    if quirks.plain_text and isinstance(content, list) and all(map(_is_text, content)):
+        fields["content"] = "".join(part["text"] for part in content)
+        losses += [
+            (f"content[{i}].{name}", _NO_PARTS) for i, part in enumerate(content) for name in part if name not in _TEXT
+        ]
     if quirks.keeps_thinking and fields.get("tool_calls") and not fields.get("reasoning_content"):
         fields["reasoning_content"] = _LOST_THINKING
         losses.append(
@@ -48,13 +54,5 @@ def _tidy(message: Json, quirks: Quirks) -> tuple[Json, list[tuple[str, str]]]:
     return fields, losses
 
 
-def _joined(content: list[Any]) -> Any:
-    """One string, if there is nothing but text."""
-    texts = list(_texts(content))
-    return "".join(texts) if len(texts) == len(content) else content
-
-
-def _texts(content: list[Any]) -> Iterator[str]:
-    for part in content:
-        if isinstance(part, Mapping) and part.get("type") == "text" and isinstance(part.get("text"), str):
-            yield part["text"]
+def _is_text(part: Any) -> bool:
+    return isinstance(part, Mapping) and part.get("type") == "text" and isinstance(part.get("text"), str)

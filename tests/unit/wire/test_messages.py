@@ -32,6 +32,12 @@ CALLS = [{"id": "c", "type": "function", "function": {"name": "f", "arguments": 
         ),
         (
             Quirks(plain_text=True),
+            {"role": "user", "content": [{"type": "text", "text": "a", "prompt_cache_breakpoint": {"ttl": "30m"}}]},
+            {"role": "user", "content": "a"},
+            ["messages[0].content[0].prompt_cache_breakpoint"],
+        ),
+        (
+            Quirks(plain_text=True),
             {"role": "user", "content": [{"type": "text", "text": "a"}, {"type": "image_url", "image_url": {}}]},
             None,
             [],
