@@ -40,7 +40,9 @@ class GeminiGenerate:
         if script.error is not None:
             return self.error(script)
         parts = [part for parts in _parts(script) for part in parts]
-        candidates = [_candidate(index, parts, script.finish) for index in range(_choices(request))]
+        candidates = [
+            _candidate(index, parts, script.finish) | _logprobs(request, script) for index in range(_choices(request))
+        ]
         return openai.dump(_head(request, script) | {"candidates": candidates} | _usage(script, whole=True))
 
     def frames(self, request: Request, script: Script) -> Iterator[bytes]:
@@ -154,6 +156,14 @@ def _candidate(index: int, parts: list[dict[str, Any]], finish: str | None = "")
     return told | ({"finishReason": finish or "STOP"} if finish != "" else {})
 
 
+def _logprobs(request: Request, script: Script) -> dict[str, Any]:
+    """Of a whole answer's first token, if the caller asked."""
+    if not request.json.get("generationConfig", {}).get("responseLogprobs") or not script.deltas:
+        return {}
+    chosen = {"token": script.deltas[0], "tokenId": 1, "logProbability": openai.LOGPROB}
+    return {"logprobsResult": {"chosenCandidates": [chosen]}}
+
+
 def _head(request: Request, script: Script) -> dict[str, Any]:
     return {"responseId": "fake-response", "modelVersion": script.model or model_of(request)}
 
@@ -161,9 +171,15 @@ def _head(request: Request, script: Script) -> dict[str, Any]:
 def _usage(script: Script, *, whole: bool) -> dict[str, Any]:
     if script.usage is None:
         return {}
-    prompt, completion = script.usage.prompt, script.usage.completion if whole else 0
+    counts = script.usage
+    prompt, completion = counts.prompt, counts.completion if whole else 0
     told = {"promptTokenCount": prompt, "totalTokenCount": prompt + completion}
-    return {"usageMetadata": told | ({"candidatesTokenCount": completion} if completion else {})}
+    parts = {
+        "cachedContentTokenCount": counts.cached,
+        "thoughtsTokenCount": counts.reasoning if whole else 0,
+        "candidatesTokenCount": completion - counts.reasoning if whole else 0,
+    }
+    return {"usageMetadata": told | {name: count for name, count in parts.items() if count}}
 
 
 def _frames(request: Request, script: Script) -> Iterator[bytes]:

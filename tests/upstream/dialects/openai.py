@@ -11,6 +11,7 @@ from tests.upstream.request import Request
 from tests.upstream.script import Script, Usage
 
 CREATED = 1_760_000_000
+LOGPROB = -0.5
 STREAM_TYPE = "text/event-stream; charset=utf-8"
 
 _ERRORS: Mapping[int, tuple[str, str | None]] = {
@@ -39,12 +40,25 @@ def model(request: Request, script: Script) -> str:
     return script.model or str(request.json.get("model", "unknown"))
 
 
-def usage(counts: Usage) -> dict[str, int]:
-    return {
+def usage(counts: Usage) -> dict[str, Any]:
+    """The totals, and the parts of them that the script speaks of."""
+    told: dict[str, Any] = {
         "prompt_tokens": counts.prompt,
         "completion_tokens": counts.completion,
         "total_tokens": counts.prompt + counts.completion,
     }
+    if counts.cached or counts.cache_write:
+        told["prompt_tokens_details"] = {"cached_tokens": counts.cached, "cache_write_tokens": counts.cache_write}
+    if counts.reasoning:
+        told["completion_tokens_details"] = {"reasoning_tokens": counts.reasoning}
+    return told
+
+
+def logprobs(request: Request, script: Script) -> dict[str, Any] | None:
+    """What is said of a whole answer's first token, if the caller asked."""
+    if not request.json.get("logprobs") or not script.deltas:
+        return None
+    return {"content": [{"token": script.deltas[0], "logprob": LOGPROB, "bytes": None, "top_logprobs": []}]}
 
 
 def includes_usage(request: Request) -> bool:

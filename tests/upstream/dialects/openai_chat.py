@@ -32,7 +32,8 @@ class OpenAIChat:
                 for call in script.tool_calls
             ]
         choices = [
-            {"index": index, "message": message, "finish_reason": _finish(script), "logprobs": None}
+            {"index": index, "message": message, "finish_reason": _finish(script)}
+            | {"logprobs": openai.logprobs(request, script)}
             for index in range(_choices(request))
         ]
         answer = {"id": "chatcmpl-fake", "object": "chat.completion", "created": openai.CREATED}
