@@ -32,7 +32,6 @@ from proxy.wire.dialects import Answer, InboundDialect, Passage, UpstreamDialect
 
 log = logging.getLogger("failsoft")
 
-NO_KEY = Secret("")
 STREAM_HEAD = ((b"content-type", b"text/event-stream; charset=utf-8"), (b"x-accel-buffering", b"no"))
 
 _ANSWER_LIMIT = 64 << 20
@@ -50,7 +49,7 @@ _REQUEST_HEAD = (
 class Delivery:
     """One request of `size` bytes on its way to an answer; no attempt outlives `deadline`, monotonic seconds.
 
-    `priority` says who goes first where requests wait for one another: the higher.
+    `priority` says who goes first where requests wait for one another: the higher. `most_tries` are sent upstream.
     """
 
     journey: Journey
@@ -62,6 +61,7 @@ class Delivery:
     deadline: float
     size: int
     priority: int = 0
+    most_tries: int = 1
 
 
 class Attempts:

@@ -8,7 +8,7 @@ import contextlib
 from proxy.core.decision import Upstream
 from proxy.core.errors import UpstreamFailure
 from proxy.core.ports import Transport
-from proxy.engine.attempt import NO_KEY
+from proxy.engine.health import NO_KEY
 from proxy.engine.listing import list_models
 from proxy.engine.live import Live
 from proxy.engine.readiness import Readiness

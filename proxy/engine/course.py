@@ -6,6 +6,7 @@ Rules, for the models among the candidates (offline answers that follow them com
        failed longest ago first.
     3. If all of several rest, the one that failed longest ago is asked, once a second; all other requests move on at
        once.
+    4. Whose keys all rest cannot be asked, and does not count.
 """
 
 from __future__ import annotations
@@ -23,11 +24,18 @@ Skip = Callable[[Target, UpstreamFailure], None]
 def course(candidates: Sequence[Target], health: Health, skip: Skip) -> Iterator[Target]:
     """The targets to ask, one by one; each is judged when its turn has come. `skip` hears of those passed over."""
     last = max((number for number, target in enumerate(candidates, 1) if not target.upstream.offline), default=0)
-    models = sum(not target.upstream.offline for target in candidates)
+    models = 0
     later: list[Target] = []
     resting: list[Target] = []
     for target in candidates[:last]:
-        match Admission.PASS if target.upstream.offline else health.admission(target):
+        if target.upstream.offline:
+            yield target
+            continue
+        if (failure := health.keys_rest(target)) is not None:
+            skip(target, failure)
+            continue
+        models += 1
+        match health.admission(target):
             case Admission.PASS:
                 yield target
             case Admission.LATER:

@@ -1,19 +1,28 @@
-"""What is known of the targets' health: one breaker for each, by name, so that it outlives snapshots."""
+"""What is known of the health of targets and keys, by name, so that it outlives snapshots.
+
+A breaker and a retry budget for each target, a pool of keys for each upstream.
+"""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Collection, Sequence
 from typing import Any
 
 from proxy.core.clock import Clock
-from proxy.core.decision import Target
+from proxy.core.decision import Target, Upstream
 from proxy.core.errors import ErrorKind, UpstreamFailure
+from proxy.core.secret import Secret
 from proxy.policy.breaker import Admission, Breaker, BreakerConfig, Ticket
+from proxy.policy.keyring import Keyring
 
 Place = tuple[str, str]
 """The names of upstream and model."""
 
+NO_KEY = Secret("")
+"""What an upstream is asked with that has no keys; it can be throttled like any other."""
+
+_NO_KEYS = (NO_KEY,)
 _MOST = 4096  # breakers kept; some upstreams answer to any name that a caller makes up
 _NEW = Ticket(0)
 _SOON = 1.0  # seconds; what is advised while a probe is under way
@@ -27,6 +36,7 @@ class Health:
         self._chance = chance
         self._config = config
         self._breakers: dict[Place, Breaker] = {}
+        self._rings: dict[str, Keyring] = {}
         self._changes = 0
         self._due = math.inf
         """The next moment at which time alone changes what `is_open` answers."""
@@ -37,11 +47,16 @@ class Health:
         now = self._clock.monotonic()
         if now >= self._due:
             self._changes += 1
-            moments = (breaker.opens_again(now) for breaker in self._breakers.values())
+            moments = [breaker.opens_again(now) for breaker in self._breakers.values()]
+            moments += [ring.next_waking(now) for ring in self._rings.values()]
             self._due = min((moment for moment in moments if moment is not None), default=math.inf)
         return self._changes
 
     def is_open(self, target: Target) -> bool:
+        """True while nothing is sent to the target: its breaker is open, or all of its keys rest."""
+        return self.breaker_is_open(target) or self.keys_rest(target) is not None
+
+    def breaker_is_open(self, target: Target) -> bool:
         breaker = self._breakers.get((target.upstream.name, target.model))
         return breaker is not None and breaker.is_open(self._clock.monotonic())
 
@@ -95,6 +110,39 @@ class Health:
         until = None if breaker is None else breaker.opens_again(now)
         return UpstreamFailure(ErrorKind.RESTING, retry_after=_SOON if until is None else until - now, sent=False)
 
+    def lend(self, target: Target, but: Collection[Secret] = ()) -> Secret | None:
+        """The next key for the target, none of `but`; None if there is none that does not rest."""
+        ring, now = self._ring(target.upstream), self._clock.monotonic()
+        return ring.lend(keys_of(target.upstream), target.model, now, but)
+
+    def keys_rest(self, target: Target) -> UpstreamFailure | None:
+        """In place of an attempt where all keys rest: why, and for how long; None if one is awake."""
+        ring, now = self._rings.get(target.upstream.name), self._clock.monotonic()
+        keys = keys_of(target.upstream)
+        if ring is None or ring.is_awake(keys, target.model, now):
+            return None
+        waking = ring.wakes(keys, target.model, now)
+        if waking is None:
+            return None
+        return UpstreamFailure(waking[1], "all keys rest", retry_after=waking[0] - now, sent=False)
+
+    def settle_key(self, target: Target, key: Secret, kind: ErrorKind | None, wait: float | None) -> None:
+        """How a request with the key ended; `wait` is what the upstream asked for, in seconds."""
+        if target.upstream.offline:
+            return
+        ring, now = self._ring(target.upstream), self._clock.monotonic()
+        ring.settle(key, target.model, kind, wait, now)
+        if kind is not None and (wakes := ring.next_waking(now)) is not None:
+            self._changes += 1
+            self._due = min(self._due, wakes)
+
+    def describe_keys(self, upstream: Upstream) -> list[dict[str, Any]]:
+        """The form shown under `/admin/status`."""
+        return self._ring(upstream).describe(upstream.keys, self._clock.monotonic())
+
+    def _ring(self, upstream: Upstream) -> Keyring:
+        return self._rings.setdefault(upstream.name, Keyring())
+
     def describe(self, upstream: str) -> dict[str, Any]:
         """The form shown under `/admin/status`; `isOpen` of the upstream: all of its models that were asked are."""
         rows = [self._row(model, breaker) for (name, model), breaker in self._breakers.items() if name == upstream]
@@ -124,3 +172,8 @@ class Health:
         until = breaker.opens_again(now)
         if until is not None:
             self._due = min(self._due, until)
+
+
+def keys_of(upstream: Upstream) -> Sequence[Secret]:
+    """The upstream's keys, or the empty one."""
+    return upstream.keys or _NO_KEYS

@@ -13,16 +13,19 @@ from proxy.core.ports import Ledger, Reply
 from proxy.core.request import Inbound
 from proxy.core.secret import Secret
 from proxy.engine.admission import Admission
-from proxy.engine.attempt import NO_KEY, STREAM_HEAD, Attempts, Delivery
+from proxy.engine.attempt import STREAM_HEAD, Attempts, Delivery
 from proxy.engine.course import course
+from proxy.engine.health import NO_KEY
 from proxy.engine.heartbeat import Heartbeat
 from proxy.engine.journey import Journey
 from proxy.engine.live import Live
 from proxy.engine.verdict import exhausted, rejection
+from proxy.policy.retry import PER_TARGET, most_tries
 from proxy.routing.contents import read_contents
 from proxy.routing.facts import AUTO, Facts
 from proxy.synth.answer import LEVELS
 from proxy.wire.dialects import InboundDialect
+
 OPERATOR = 1_000_000
 """The priority of requests with an admin key."""
 
@@ -57,7 +60,10 @@ class Engine:
         dialect = self._dialects[inbound.dialect]
         deadline = journey.started + decision.deadline
         priority = _priority(inbound, snapshot)
-        delivery = Delivery(journey, inbound, dialect, reply, snapshot, None, deadline, len(inbound.body), priority)
+        delivery = Delivery(
+            journey, inbound, dialect, reply, snapshot, None, deadline, len(inbound.body), priority,
+            most_tries(decision.max_attempts, inbound.headers),
+        )  # fmt: skip
         self.live.under_way += 1
         try:
             if inbound.peek.stream:
@@ -82,17 +88,28 @@ class Engine:
             journey.failures.append((str(target), failure))
 
         for target in course(decision.candidates, self.live.health, skip):
-            if target.upstream.offline and not _offline_may_answer(delivery, target.model):
+            if not target.upstream.offline:
+                has_answered = await self._ask(delivery, target)
+            elif _offline_may_answer(delivery, target.model):
+                has_answered = await self._try_in_turn(delivery, target, NO_KEY) is None
+            else:
                 continue
-            for key in target.upstream.keys or (NO_KEY,):
-                if journey.tries >= decision.max_attempts and not target.upstream.offline:
-                    break
-                failure = await self._try_in_turn(delivery, target, key)
-                if failure is None:
-                    return
-                if not failure.kind.facts.other_key:
-                    break
+            if has_answered:
+                return
         raise exhausted(journey.failures)
+
+    async def _ask(self, delivery: Delivery, target: Target) -> bool:
+        """Ask a model, with one key after another; true if the client has its answer."""
+        journey, health = delivery.journey, self.live.health
+        used: list[Secret] = []
+        while journey.tries < delivery.most_tries and (key := health.lend(target, used)) is not None:
+            failure = await self._try_in_turn(delivery, target, key)
+            if failure is None:
+                return True
+            if not failure.kind.facts.other_key or len(used) + 1 == PER_TARGET:
+                return False
+            used.append(key)
+        return False
 
     async def _try_in_turn(self, delivery: Delivery, target: Target, key: Secret) -> UpstreamFailure | None:
         """Wait for a slot at the upstream, then try; that none came free in time is a failure like others."""
@@ -106,13 +123,17 @@ class Engine:
     async def _try(self, delivery: Delivery, target: Target, key: Secret) -> UpstreamFailure | None:
         """None if the client has its answer; raises ProxyError if no other target may be tried."""
         health, upstream = self.live.health, target.upstream
+        failure: UpstreamFailure | None = None
         ticket = health.enter(target)
         self.live.enter(upstream.name)
         try:
-            return await self._attempt(delivery, target, key)
+            failure = await self._attempt(delivery, target, key)
         finally:
+            kind = delivery.journey.attempts[-1].kind
             self.live.leave(upstream.name)
-            health.settle(target, ticket, delivery.journey.attempts[-1].kind)
+            health.settle(target, ticket, kind)
+            health.settle_key(target, key, kind, failure.retry_after if failure else None)
+        return failure
 
     async def _attempt(self, delivery: Delivery, target: Target, key: Secret) -> UpstreamFailure | None:
         try:

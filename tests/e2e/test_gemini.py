@@ -174,17 +174,17 @@ async def test_typed_errors(one, proxy):
     one.script(Script(status=400, error={"message": "Invalid value at 'contents'", "status": "INVALID_ARGUMENT"}))
     with pytest.raises(openai.BadRequestError, match="Invalid value at 'contents'"):
         await sdk.chat.completions.create(**ASKED)
-    one.script(Script(status=400, error={"message": "API key not valid.", "details": [{"reason": "API_KEY_INVALID"}]}))
-    with pytest.raises(openai.InternalServerError) as caught:
-        await sdk.chat.completions.create(**ASKED)
-    assert caught.value.code == "upstream_auth"
+    with pytest.raises(openai.BadRequestError, match=r"messages\[0\]"):
+        await sdk.chat.completions.create(model=NEW, messages=[{"role": "tool", "tool_call_id": "x", "content": "1"}])
     delay = {"@type": "type.googleapis.com/google.rpc.RetryInfo", "retryDelay": "46s"}
     one.script(Script(status=429, error={"message": "slow", "details": [delay]}))
     with pytest.raises(openai.RateLimitError) as throttled:
         await sdk.chat.completions.create(**ASKED)
     assert throttled.value.response.headers["retry-after"] == "46"
-    with pytest.raises(openai.BadRequestError, match=r"messages\[0\]"):
-        await sdk.chat.completions.create(model=NEW, messages=[{"role": "tool", "tool_call_id": "x", "content": "1"}])
+    one.script(Script(status=400, error={"message": "API key not valid.", "details": [{"reason": "API_KEY_INVALID"}]}))
+    with pytest.raises(openai.InternalServerError) as caught:
+        await sdk.chat.completions.create(**ASKED | {"model": "gemini-2.5-flash"})
+    assert caught.value.code == "upstream_auth"
     await sdk.close()
 
 

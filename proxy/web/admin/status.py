@@ -71,6 +71,7 @@ class Status:
             "enabled": upstream.disabled is None,
             "disabled_because": upstream.disabled,
             "keys": [key.fingerprint for key in upstream.keys],
+            "key_pool": self._live.health.describe_keys(upstream),
             "in_flight": self._live.requests_at(upstream.name),
             "slots": None if upstream.offline else self._admission.crowd(upstream),
             "models_listed": None if listed is None else len(listed),
