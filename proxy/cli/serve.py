@@ -53,7 +53,7 @@ def _serve(file: Path, snapshot: Snapshot, arguments: argparse.Namespace) -> int
 
     from proxy import bootstrap
     from proxy.adapters import logs
-    from proxy.web.http1 import HotProtocol
+    from proxy.web.http1 import patient
 
     logs.configure(snapshot.logging.format, snapshot.logging.level)
     keys, is_new = bootstrap.admin_keys(snapshot, bootstrap.state_folder(os.environ))
@@ -63,7 +63,7 @@ def _serve(file: Path, snapshot: Snapshot, arguments: argparse.Namespace) -> int
     settings: dict[str, Any] = {
         "host": host,
         "port": port,
-        "http": HotProtocol,
+        "http": patient(server),
         "ws": "none",
         "lifespan": "on",
         "log_config": None,

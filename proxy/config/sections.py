@@ -50,6 +50,14 @@ class ServerConfig(Section):
     """The largest request body; more is answered 413."""
     body_timeout: Duration = 30.0
     """How long a request body may take to arrive, and one second more for each KiB; then 408."""
+    header_timeout: Duration = 10.0
+    """How long the head of a request may take to arrive, from its first byte; then 408."""
+    write_timeout: Duration = 30.0
+    """How long a client may leave what it was sent unread; then its connection is cut and its request ends."""
+    max_in_flight: Count = 1000
+    """Requests that one process works on at the same time; more are answered 503."""
+    max_buffered: Size = 512 * 2**20
+    """Bytes of request bodies that one process holds at the same time; beyond it bodies over 64 KiB get a 503."""
     heartbeat: HeartbeatConfig = HeartbeatConfig()
     """Signs of life for streaming clients that wait."""
     cors_origins: Many[EnvText] = ()

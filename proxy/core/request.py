@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -35,12 +35,17 @@ class Tenant:
     flags: Mapping[str, str] = field(default_factory=dict)
 
 
+def _nobody() -> None:
+    """Nobody counts the body's bytes."""
+
+
 @dataclass(frozen=True, slots=True)
 class Inbound:
     """One request as it came in.
 
     `dialect` names the wire protocol the client speaks, `endpoint` the path it called. `headers` are lower-cased.
-    `arrived` is monotonic seconds. `offline` is what the caller said in `x-failsoft-offline` (`never` or None).
+    `arrived` is monotonic seconds. `offline` is what the caller said in `x-failsoft-offline` (`never` or None). `gone`
+    is told when the body is let go.
     """
 
     id: str
@@ -53,10 +58,12 @@ class Inbound:
     tenant: Tenant
     arrived: float
     is_admin: bool = False
+    gone: Callable[[], None] = _nobody
 
     def let_go(self) -> None:
         """Forget the body: the only change there is, for an answer may take minutes and a body be large."""
         object.__setattr__(self, "body", b"")
+        self.gone()
 
     @property
     def refuses_offline(self) -> bool:

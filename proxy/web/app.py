@@ -17,6 +17,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from proxy import __version__
 from proxy.core.errors import ProxyError
 from proxy.engine.catalog import Catalog
+from proxy.engine.door import Door
 from proxy.engine.live import Live
 from proxy.engine.pipeline import Engine
 from proxy.engine.readiness import Readiness
@@ -103,8 +104,9 @@ def build_app(
 ) -> ASGIApp:
     """The application; `lifespan` is entered while the server runs."""
     live = engine.live
+    door = Door(live)
     inbound = heard(dialects).values()
-    hot = {path: Endpoint(dialect, engine, identities) for dialect in inbound for path in dialect.paths}
+    hot = {path: Endpoint(dialect, engine, identities, door) for dialect in inbound for path in dialect.paths}
     chat = next(dialect for dialect in inbound if "/v1/chat/completions" in dialect.paths)
     actions = [
         *_control(Control(engine, chat, reloader), Explain(live, dialects)),

@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from typing import Any
 
 from proxy.core.errors import ErrorKind, ProxyError
+from proxy.engine.door import Hold
 
 Message = MutableMapping[str, Any]
 Scope = MutableMapping[str, Any]
@@ -30,14 +31,18 @@ def timing_headers(seconds: float) -> tuple[tuple[bytes, bytes], ...]:
     return ((b"x-process-time", b"%.6f" % seconds), (b"server-timing", b"total;dur=%.3f" % (seconds * 1000)))
 
 
+_PORTION = 128 << 10  # bytes; with the 64 KiB that a transport buffers before it says stop, below 256 KiB
 _SLOWEST = 1024  # bytes a second: a body that comes slower than this is cut off
 
 
-def check_declared(headers: Iterable[tuple[bytes, bytes]], limit: int) -> None:
-    """Refuse by the head alone what will be too large or is compressed: TOO_LARGE, UNSUPPORTED_MEDIA."""
+def check_declared(headers: Iterable[tuple[bytes, bytes]], limit: int, hold: Hold | None = None) -> None:
+    """Refuse by the head alone what will be too large or is compressed: TOO_LARGE, UNSUPPORTED_MEDIA, OVERLOADED."""
     for name, value in headers:
-        if name == b"content-length" and int(value) > limit:
-            raise ProxyError(ErrorKind.TOO_LARGE, f"The body has {int(value)} bytes; at most {limit} are taken.")
+        if name == b"content-length":
+            if int(value) > limit:
+                raise ProxyError(ErrorKind.TOO_LARGE, f"The body has {int(value)} bytes; at most {limit} are taken.")
+            if hold is not None:
+                hold.expect(int(value))
         if name == b"content-encoding" and value.lower() != b"identity":
             raise ProxyError(ErrorKind.UNSUPPORTED_MEDIA)
 
@@ -47,12 +52,12 @@ def body_deadline(patience: float, received: int) -> float:
     return patience + received / _SLOWEST
 
 
-async def read_body(scope: Scope, receive: Receive, limit: int, patience: float) -> bytes:
+async def read_body(scope: Scope, receive: Receive, limit: int, patience: float, hold: Hold | None = None) -> bytes:
     """The whole body, at most `limit` bytes, arriving within `patience` seconds plus one for each KiB.
 
-    Raises ProxyError: TOO_LARGE, SLOW_REQUEST, UNSUPPORTED_MEDIA, CLIENT_GONE.
+    Raises ProxyError: TOO_LARGE, SLOW_REQUEST, UNSUPPORTED_MEDIA, CLIENT_GONE, and OVERLOADED if `hold` says so.
     """
-    check_declared(scope["headers"], limit)
+    check_declared(scope["headers"], limit, hold)
     try:
         async with asyncio.timeout(patience) as timer:
             begun = asyncio.get_running_loop().time()
@@ -62,6 +67,8 @@ async def read_body(scope: Scope, receive: Receive, limit: int, patience: float)
                 message = await receive()
                 pieces.append(_checked(message, limit - size))
                 size += len(pieces[-1])
+                if hold is not None:
+                    hold.take(len(pieces[-1]))
                 if not message.get("more_body"):
                     return b"".join(pieces)
                 timer.reschedule(begun + body_deadline(patience, size))
@@ -76,6 +83,13 @@ def _checked(message: Message, room: int) -> bytes:
     if len(body) > room:
         raise ProxyError(ErrorKind.TOO_LARGE)
     return body
+
+
+def portions(data: bytes) -> Sequence[bytes]:
+    """`data` in pieces, at least one, of which a client's send buffer takes one at a time."""
+    if len(data) <= _PORTION:
+        return (data,)
+    return [data[start : start + _PORTION] for start in range(0, len(data), _PORTION)]
 
 
 class AsgiReply:
@@ -97,11 +111,15 @@ class AsgiReply:
         await self._send({"type": "http.response.start", "status": status, "headers": head})
 
     async def write(self, data: bytes) -> None:
-        await self._send({"type": "http.response.body", "body": data, "more_body": True})
+        for piece in portions(data):
+            await self._send({"type": "http.response.body", "body": piece, "more_body": True})
 
     async def finish(self, data: bytes = b"") -> None:
+        *pieces, last = portions(data)
+        for piece in pieces:
+            await self._send({"type": "http.response.body", "body": piece, "more_body": True})
         self.finished = True
-        await self._send({"type": "http.response.body", "body": data})
+        await self._send({"type": "http.response.body", "body": last})
 
 
 @contextmanager

@@ -10,18 +10,34 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 
+from proxy.config.sections import ServerConfig
 from proxy.core.errors import ErrorKind, ProxyError
-from proxy.web.asgi import SECURITY_HEADERS, body_deadline, check_declared, timing_headers
+from proxy.web.asgi import SECURITY_HEADERS, body_deadline, check_declared, portions, timing_headers
 from proxy.web.inbound import Endpoint, error_headers, identifying_headers
 from proxy.web.respond import encode_error
 
 _LINGER = 2.0  # seconds
 _STATIC = b"".join(b"%s: %s\r\n" % field for field in SECURITY_HEADERS)
+
+
+@dataclass(frozen=True, slots=True)
+class Patience:
+    """Seconds. `head`: for the head of a request to arrive; `write`: for a client to go on reading."""
+
+    head: float = 10.0
+    write: float = 30.0
+
+
+def patient(server: ServerConfig) -> Callable[..., HotProtocol]:
+    """Makes protocols with these limits."""
+    return partial(HotProtocol, patience=Patience(server.header_timeout, server.write_timeout))
 
 
 class Exchange:
@@ -31,7 +47,9 @@ class Exchange:
         "_begun",
         "_endpoint",
         "_head",
+        "_hold",
         "_is_chunked",
+        "_is_in_last",
         "_journey",
         "_pieces",
         "_protocol",
@@ -54,6 +72,7 @@ class Exchange:
         self._begun = time.perf_counter()
         self._protocol = protocol
         self._endpoint = endpoint
+        self._hold = endpoint.hold()
         self._journey, self.headers = endpoint.open(path, headers)
         self._pieces: list[bytes] = []
         self._received = 0
@@ -61,6 +80,7 @@ class Exchange:
         self._timer: asyncio.TimerHandle | None = None
         self._head: bytes | None = None
         self._is_chunked = False
+        self._is_in_last = False
         self.is_read = False
         self.started = False
         self.response_complete = False
@@ -72,14 +92,18 @@ class Exchange:
     # Reading
 
     def take(self, piece: bytes) -> None:
-        """A piece of the body."""
-        if self.response_complete:
+        """A piece of the body; what comes after a refusal is not kept."""
+        if self._task is not None:
             return
         self._received += len(piece)
         if self._received > self._endpoint.server.max_body:
             self.refuse(ProxyError(ErrorKind.TOO_LARGE))
-        else:
-            self._pieces.append(piece)
+            return
+        self._pieces.append(piece)
+        try:
+            self._hold.take(len(piece))
+        except ProxyError as error:
+            self.refuse(error)
 
     def read(self) -> None:
         """The body is complete: answer it."""
@@ -92,13 +116,26 @@ class Exchange:
             self._timer.cancel()
         body = self._pieces[0] if len(self._pieces) == 1 else b"".join(self._pieces)
         self._pieces.clear()
-        self._run(self._endpoint.answer(self._journey, self.headers, body, self))
+        self._run(self._endpoint.answer(self._journey, self.headers, body, self, self._hold))
 
     def refuse(self, error: ProxyError) -> None:
         """Turn the request away before its body is complete; the connection cannot be used again."""
         if self._task is None:
             self.keep_alive = False
+            self._drop()
             self._run(self._endpoint.refuse(error, self._journey, self))
+
+    def check(self) -> None:
+        """Turn away by the head alone what will not do."""
+        try:
+            check_declared(self._protocol.headers, self._endpoint.server.max_body, self._hold)
+        except ProxyError as error:
+            self.refuse(error)
+
+    def _drop(self) -> None:
+        """Forget what came of the body."""
+        self._pieces.clear()
+        self._hold.give()
 
     def watch_slowness(self) -> None:
         """Not all of the body came with the head: it has to come in time."""
@@ -128,9 +165,15 @@ class Exchange:
         if not self.response_complete:
             self.client_left = True
             if self._task is None:
+                self._drop()
                 self._run(self._endpoint.refuse(ProxyError(ErrorKind.CLIENT_GONE), self._journey, self))
             else:
                 self._task.cancel()
+
+    @property
+    def is_refused(self) -> bool:
+        """True once it is turned away although its body has not been read."""
+        return self._task is not None and not self.is_read
 
     @property
     def finished(self) -> bool:
@@ -156,25 +199,36 @@ class Exchange:
         self._head = b"".join([STATUS_LINE[status], *lines, _STATIC, b"\r\n"])
 
     async def write(self, data: bytes) -> None:
-        flow = self._protocol.flow
-        if flow.write_paused and not self.disconnected:
-            await flow.drain()
-        if data and not (self.disconnected or self.response_complete):
-            self._protocol.transport.write(self._framed(data))
+        for piece in portions(data):
+            await self._room()
+            if piece and not (self.disconnected or self.response_complete):
+                self._protocol.transport.write(self._framed(piece))
 
     async def finish(self, data: bytes = b"") -> None:
         if self.response_complete:
             return
-        flow = self._protocol.flow
-        if flow.write_paused and not self.disconnected:
-            await flow.drain()
+        if self._is_in_last:  # a whole answer was cancelled on its way out: nothing that follows would make sense
+            self.response_complete = True
+            self._protocol.transport.abort()
+            return
+        self._is_in_last = not self._is_chunked
+        *pieces, last = portions(data)
+        for piece in pieces:
+            await self.write(piece)
+        await self._room()
         self.response_complete = True
         if self.disconnected:
             return
-        last = self._framed(data) if data or self._head is not None else b""
+        last = self._framed(last) if last or self._head is not None else b""
         self._protocol.transport.write(last + b"0\r\n\r\n" if self._is_chunked else last)
         self._part()
         self._protocol.on_response_complete()
+
+    async def _room(self) -> None:
+        """Until the client has read enough of what it was sent; one that reads nothing is cut off by the protocol."""
+        flow = self._protocol.flow
+        if flow.write_paused and not self.disconnected:
+            await flow.drain()
 
     def _part(self) -> None:
         """Close the connection if it cannot be used again, though not while the client is still sending.
@@ -185,10 +239,10 @@ class Exchange:
         if self.keep_alive:
             return
         if self.is_read:
-            transport.close()
+            self._protocol.part()
         else:
             transport.write_eof()
-            self._timer = self._protocol.loop.call_later(_LINGER, transport.close)
+            self._timer = self._protocol.loop.call_later(_LINGER, self._protocol.part)
 
     def _framed(self, data: bytes) -> bytes:
         head, self._head = self._head or b"", None
@@ -200,54 +254,113 @@ class Exchange:
 class HotProtocol(HttpToolsProtocol):
     """uvicorn's protocol, with a shorter way for hot requests."""
 
-    # Two more attributes would be too many for a dictionary that instances share keys of: 1.2 KiB per connection.
-    __slots__ = ("_endpoints", "_exchange")
+    # More attributes would be too many for a dictionary that instances share keys of: 1.2 KiB per connection.
+    __slots__ = ("_endpoints", "_exchange", "_is_in_head", "_patience", "_slow_head", "_stall")
     cycle: Any
 
-    def __init__(self, *args: Any, **kwargs: Any) -> None:
+    def __init__(self, *args: Any, patience: Patience = Patience(), **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
+        self._patience = patience
+        self._is_in_head = False
+        self._slow_head: asyncio.TimerHandle | None = None
+        self._stall: asyncio.TimerHandle | None = None
         self._endpoints: Mapping[str, Endpoint] = getattr(self.app, "hot", {})
         self._exchange: Exchange | None = None
 
+    # Slow clients
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        super().connection_made(transport)
+        self._watch_head()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        for timer in (self._slow_head, self._stall):
+            if timer is not None:
+                timer.cancel()
+        super().connection_lost(exc)
+
+    def pause_writing(self) -> None:
+        """The client does not read; the upstream is not read either while it does not."""
+        super().pause_writing()
+        self._stall = self.loop.call_later(self._patience.write, self.transport.abort)
+
+    def resume_writing(self) -> None:
+        if self._stall is not None:
+            self._stall.cancel()
+            self._stall = None
+        super().resume_writing()
+
+    def timeout_keep_alive_handler(self) -> None:
+        self.part()
+
+    def part(self) -> None:
+        """Close the connection, after what is still to be sent, but do not wait for ever for the client to read it."""
+        self.transport.close()
+        if self.transport.get_write_buffer_size():
+            self.loop.call_later(self._patience.write, self.transport.abort)
+
+    def _watch_head(self) -> None:
+        if self._slow_head is None:
+            self._slow_head = self.loop.call_later(self._patience.head, self._cut_head)
+
+    def _cut_head(self) -> None:
+        """A head, or the first byte of a new connection, has not come in time."""
+        self._slow_head = None
+        if self.cycle is not None and not self.cycle.response_complete:
+            self._watch_head()  # it is pipelined behind a request that is being answered
+        elif self._is_in_head:
+            self._refuse(ProxyError(ErrorKind.SLOW_REQUEST, "The head of the request did not arrive in time."))
+        elif not self.transport.is_closing():
+            self.transport.close()
+
     def data_received(self, data: bytes) -> None:
         super().data_received(data)
+        if self._is_in_head:
+            self._watch_head()
         if self._exchange is not None:
             self._exchange.watch_slowness()
 
     def send_400_response(self, msg: str) -> None:
         """What is no HTTP is told so like everything else."""
-        error = ProxyError(ErrorKind.BAD_REQUEST, msg, code="invalid_http")
+        self._refuse(ProxyError(ErrorKind.BAD_REQUEST, msg, code="invalid_http"))
+
+    def _refuse(self, error: ProxyError) -> None:
+        """Turn away what never became a request."""
+        if self.transport.is_closing():
+            return
         body = encode_error(error)
         fields = [*error_headers(error), *self.server_state.default_headers, (b"content-length", b"%d" % len(body))]
         lines = [b"%s: %s\r\n" % field for field in fields]
         head = b"".join([STATUS_LINE[error.status], *lines, b"connection: close\r\n", _STATIC, b"\r\n"])
         self.transport.write(head + body)
-        self.transport.close()
+        self.part()
+
+    # Parsing
 
     def on_message_begin(self) -> None:
+        self._is_in_head = True
         self._exchange = None
         self.url = b""
         self.expect_100_continue = False
         self.headers = []
 
     def on_headers_complete(self) -> None:
+        self._is_in_head = False
+        if self._slow_head is not None:
+            self._slow_head.cancel()
+            self._slow_head = None
         path = self.url.decode("latin-1")
         endpoint = self._endpoints.get(path)
         is_free = self.cycle is None or self.cycle.response_complete
         if endpoint is None or not is_free or self.parser.get_method() != b"POST":
             self._take_the_asgi_way()
             return
-        headers = self.headers
-        exchange = Exchange(self, endpoint, path, headers)
+        exchange = Exchange(self, endpoint, path, self.headers)
         exchange.keep_alive = self.parser.get_http_version() != "1.0" and self.parser.should_keep_alive()
         self._exchange = self.cycle = exchange
+        exchange.check()
         self.headers = []  # the exchange has read them; an answer may take long
-        try:
-            check_declared(headers, endpoint.server.max_body)
-        except ProxyError as error:
-            exchange.refuse(error)
-            return
-        if self.expect_100_continue:
+        if self.expect_100_continue and not exchange.is_refused:
             self.transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")
 
     def _take_the_asgi_way(self) -> None:

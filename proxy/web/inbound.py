@@ -16,6 +16,7 @@ from proxy.config.sections import ServerConfig
 from proxy.core.errors import ErrorKind, ProxyError
 from proxy.core.ports import Reply
 from proxy.core.request import Inbound
+from proxy.engine.door import Door, Hold
 from proxy.engine.journey import Journey
 from proxy.engine.pipeline import Engine
 from proxy.web.asgi import AsgiReply, Receive, Scope, Send, read_body, until_disconnect
@@ -76,10 +77,11 @@ class Endpoint:
     body itself.
     """
 
-    __slots__ = ("_dialect", "_engine", "_identities")
+    __slots__ = ("_dialect", "_door", "_engine", "_identities")
 
-    def __init__(self, dialect: InboundDialect, engine: Engine, identities: Identities) -> None:
+    def __init__(self, dialect: InboundDialect, engine: Engine, identities: Identities, door: Door) -> None:
         self._dialect = dialect
+        self._door = door
         self._engine = engine
         self._identities = identities
 
@@ -88,18 +90,23 @@ class Endpoint:
         """The limits that hold while a request is being read."""
         return self._engine.live.server
 
+    def hold(self) -> Hold:
+        """Counts the bytes of one request's body."""
+        return self._door.hold()
+
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         journey, headers = self.open(scope["path"], scope["headers"])
         reply = AsgiReply(send, identifying_headers(journey))
+        hold = self.hold()
 
         async def work() -> None:
             if scope["method"] != "POST":
                 raise ProxyError(ErrorKind.WRONG_METHOD, f"{scope['path']} takes POST.")
-            body = await read_body(scope, receive, self.server.max_body, self.server.body_timeout)
+            body = await read_body(scope, receive, self.server.max_body, self.server.body_timeout, hold)
             with until_disconnect(receive, reply):
-                await self._serve(journey, headers, body, reply)
+                await self._serve(journey, headers, body, reply, hold)
 
-        await self._guarded(work(), journey, reply)
+        await self._guarded(work(), journey, reply, hold)
 
     def open(self, path: str, raw: Iterable[tuple[bytes, bytes]]) -> tuple[Journey, dict[str, str]]:
         """A request begins: its journey, and its headers as text."""
@@ -110,20 +117,22 @@ class Endpoint:
         return Journey(request_id, correlation_id, path, clock.monotonic(), clock.wall()), headers
 
     def answer(
-        self, journey: Journey, headers: dict[str, str], body: bytes, reply: BorderReply
+        self, journey: Journey, headers: dict[str, str], body: bytes, reply: BorderReply, hold: Hold
     ) -> Coroutine[None, None, None]:
         """Serve a request whose body is here; being cancelled means that the client left, if `reply` says so.
 
         No coroutine of its own, whose frame would hold the body as long as the answer takes.
         """
-        return self._guarded(self._serve(journey, headers, body, reply), journey, reply)
+        return self._guarded(self._serve(journey, headers, body, reply, hold), journey, reply, hold)
 
     async def refuse(self, error: ProxyError, journey: Journey, reply: BorderReply) -> None:
         """Turn away a request whose body could not be read."""
         await self._refuse(error, journey, reply)
         self._engine.settle(journey)
 
-    async def _guarded(self, work: Coroutine[None, None, None], journey: Journey, reply: BorderReply) -> None:
+    async def _guarded(
+        self, work: Coroutine[None, None, None], journey: Journey, reply: BorderReply, hold: Hold
+    ) -> None:
         """The border: whatever happens inside ends as one answer and one record."""
         try:
             await work
@@ -138,12 +147,17 @@ class Endpoint:
             log.exception("request failed", extra={"request_id": journey.id})
             await self._refuse(ProxyError(ErrorKind.BUG), journey, reply)
         finally:
+            hold.give()
             self._engine.settle(journey)
 
-    async def _serve(self, journey: Journey, headers: dict[str, str], body: bytes, reply: BorderReply) -> None:
+    async def _serve(
+        self, journey: Journey, headers: dict[str, str], body: bytes, reply: BorderReply, hold: Hold
+    ) -> None:
         snapshot = self._engine.live.snapshot
         check_host(headers, self.server.trusted_hosts)
         tenant, is_admin = self._identities.identify(headers, snapshot)
+        if not is_admin:
+            self._door.check_crowd()
         inbound = Inbound(
             id=journey.id,
             correlation_id=journey.correlation_id,
@@ -155,6 +169,7 @@ class Endpoint:
             tenant=tenant,
             arrived=journey.started,
             is_admin=is_admin,
+            gone=hold.give,
         )
         del body  # from here on `inbound` holds it alone, and can let it go
         await self._engine.serve(journey, inbound, reply)

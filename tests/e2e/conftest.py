@@ -18,7 +18,7 @@ from proxy import bootstrap
 from proxy.config.compile import Snapshot
 from proxy.config.load import loads
 from proxy.core.clock import Clock
-from proxy.web.http1 import HotProtocol
+from proxy.web.http1 import patient
 from tests.e2e.harness import ENVIRONMENT, Child, Proxy, document, upstream, write
 from tests.upstream import PATIENCE, FakeUpstream
 
@@ -56,7 +56,7 @@ async def running(
     snapshot = source() if source else loads(json.dumps(config).encode(), "routes.yaml", ENVIRONMENT)
     app = bootstrap.assemble(snapshot, snapshot.server.admin_keys, source, folder, clock)
     settings = uvicorn.Config(
-        app, http=HotProtocol, ws="none", lifespan="on", log_config=None, access_log=False,
+        app, http=patient(snapshot.server), ws="none", lifespan="on", log_config=None, access_log=False,
         server_header=False, proxy_headers=False,
     )  # fmt: skip
     listener = socket.create_server(("127.0.0.1", 0))
