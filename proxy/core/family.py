@@ -22,6 +22,8 @@ class Family:
     `prefill`: a last assistant message is continued. `forced_tools`: a tool call may be required. `mid_system`: system
     messages may stand in the middle of a conversation. `penalties`: frequency and presence penalties. `chat_tools`:
     function tools over chat completions. `only_responses`: the model is served by the responses endpoint alone.
+    `completions`: by legacy completions too. `max_tokens`: chat completions may say the length of an answer by this
+    older name of `max_completion_tokens`.
     `tool_ids`: calls and their results carry ids. `signatures`: tool calls must return with the signature they came
     with.
     """
@@ -39,6 +41,8 @@ class Family:
     penalties: bool = True
     chat_tools: ChatTools = "yes"
     only_responses: bool = False
+    completions: bool = True
+    max_tokens: bool = True
     tool_ids: bool = True
     signatures: bool = False
 

@@ -60,6 +60,10 @@ class FamilyConfig(Section):
     """Whether function tools are accepted over chat completions: `yes`, `without_reasoning` or `no`."""
     only_responses: bool | None = None
     """Whether the model is served by the responses endpoint alone."""
+    completions: bool | None = None
+    """Whether it is served by legacy completions; else those are put to it as chats."""
+    max_tokens: bool | None = None
+    """Whether chat completions may say `max_tokens`; else it becomes `max_completion_tokens`."""
     tool_ids: bool | None = None
     """Whether tool calls and their results carry ids."""
     signatures: bool | None = None

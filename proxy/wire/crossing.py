@@ -117,18 +117,20 @@ class Translated:
         return translate_bodies(self._inbound, self._upstream, self._chats, bodies, self._created)
 
 
-_CHATS = ("openai_chat", "openai_completions")
+_CHAT, _COMPLETIONS = _CHATS = ("openai_chat", "openai_completions")
 _RESPONSES = "openai_responses"
 
 
 def spoken_at(target: Target, dialect: str, body: bytes, params: Mapping[str, Any]) -> str:
     """The dialect in which a request that came in `dialect` is put to `target`: the same if it can be.
 
-    Some models are served by the responses endpoint alone, or take function tools nowhere else.
+    Some models are served by the responses endpoint alone, or take function tools nowhere else; most know chats only.
     """
-    paths = target.upstream.paths
-    if dialect in _CHATS and _RESPONSES in paths and _needs_responses(target.family or UNKNOWN, body, params):
+    paths, family = target.upstream.paths, target.family or UNKNOWN
+    if dialect in _CHATS and _RESPONSES in paths and _needs_responses(family, body, params):
         return _RESPONSES
+    if dialect == _COMPLETIONS and _CHAT in paths and not family.completions:
+        return _CHAT
     return dialect if dialect in paths else next(iter(paths))
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import replace
-from typing import Any
+from typing import Any, Final
 
 import msgspec
 
@@ -13,6 +13,8 @@ from proxy.core.family import UNKNOWN
 from proxy.wire.gates import GATED, REFUSED, changes, gates_anything, says_nothing
 from proxy.wire.messages import tidies, tidy
 from proxy.wire.peek import top_level
+
+_NEWER: Final = "max_completion_tokens"
 
 
 def fit(body: bytes, target: Target, params: Mapping[str, Any]) -> tuple[Quirks, Mapping[str, Any], tuple[str, ...]]:
@@ -42,7 +44,12 @@ def fit(body: bytes, target: Target, params: Mapping[str, Any]) -> tuple[Quirks,
         losses += [f"{path}: {why}" for path, why in lost]
         if told != messages:
             written["messages"] = told
-    return replace(quirks, drop=tuple(dropped)), written, tuple(losses)
+    rename = quirks.rename
+    if not family.max_tokens and _NEWER not in rename and "messages" in said:
+        rename = {**rename, "max_tokens": _NEWER}
+        if _NEWER in said and "max_tokens" not in written:  # the caller said both
+            dropped.append("max_tokens")
+    return replace(quirks, drop=tuple(dropped), rename=rename), written, tuple(losses)
 
 
 def decoded(field: Any) -> Any:

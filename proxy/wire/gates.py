@@ -44,7 +44,10 @@ def says_nothing(name: str, value: Any) -> bool:
 def gates_anything(family: Family) -> bool:
     """False if every request passes as it is."""
     return family is not UNKNOWN and (
-        family.sampling != "free" or not family.penalties or family.efforts is not None or family.output is not None
+        family.sampling != "free"
+        or not (family.penalties and family.max_tokens)
+        or family.efforts is not None
+        or family.output is not None
     )
 
 

@@ -94,6 +94,36 @@ def test_a_route_that_insists() -> None:
     assert (caught.value.kind, caught.value.param) == (ErrorKind.BAD_REQUEST, "seed")
 
 
+NEWER = Family(max_tokens=False)
+
+
+@pytest.mark.parametrize(
+    ("quirks", "fields", "params", "told"),
+    [
+        (Quirks(), {"max_tokens": 9}, {}, {"max_completion_tokens": 9}),
+        (Quirks(), {"max_completion_tokens": 9}, {}, {"max_completion_tokens": 9}),
+        (Quirks(), {"max_tokens": 5, "max_completion_tokens": 9}, {}, {"max_completion_tokens": 9}),
+        (Quirks(), {"max_completion_tokens": 5}, {"max_tokens": 9}, {"max_completion_tokens": 9}),
+        (Quirks(rename={"max_completion_tokens": "max_tokens"}), {"max_tokens": 9}, {}, {"max_tokens": 9}),
+    ],
+)
+def test_the_length_is_said_by_the_name_that_the_model_knows(
+    quirks: Quirks, fields: Any, params: Any, told: Any
+) -> None:
+    """Nothing is lost by it; an upstream that knows the older name only has the last word."""
+    crossing = crossed(target(quirks, NEWER), params, **fields)
+    assert sent(crossing) == {"model": "m", "messages": [USER], **told}
+    assert crossing.losses == ()
+
+
+def test_legacy_completions_are_put_to_a_chat_model_as_chats() -> None:
+    body = b'{"model":"x","prompt":"hi","max_tokens":9}'
+    both = target(Quirks(), Family(completions=False), "openai_chat", "openai_completions")
+    assert spoken_at(both, "openai_completions", body, {}) == "openai_chat"
+    only = target(Quirks(), Family(completions=False), "openai_completions")
+    assert spoken_at(only, "openai_completions", body, {}) == "openai_completions"
+
+
 CAREFUL = Family(chat_tools="without_reasoning")
 
 
