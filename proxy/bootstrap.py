@@ -36,6 +36,8 @@ from proxy.core.secret import Secret
 from proxy.engine.admission import Admission
 from proxy.engine.attempt import Attempts
 from proxy.engine.catalog import Catalog
+from proxy.engine.door import Door
+from proxy.engine.drain import Drain
 from proxy.engine.examine import Examiner
 from proxy.engine.live import Live
 from proxy.engine.pipeline import Engine
@@ -117,6 +119,8 @@ def assemble(
 
     reloader = Reloader(live, source or (lambda: snapshot), swapped)
     hung_up = asyncio.Event()
+    door = Door(live)
+    drain = Drain(live, door)
 
     @asynccontextmanager
     async def running() -> AsyncIterator[None]:
@@ -131,7 +135,7 @@ def assemble(
         if source is not None:
             duties["watch"] = lambda: watch(Path(snapshot.file), reloader.reload)
         work = [asyncio.create_task(supervise(name, duty)) for name, duty in duties.items()]
-        with _on_hangup(hung_up.set):
+        with _on_hangup(hung_up.set), _on_termination(drain.ask):
             yield
         for task in work:
             task.cancel()
@@ -140,7 +144,7 @@ def assemble(
         issued.close()
         request_log.flush()
 
-    return build_app(engine, catalog, readiness, reloader, dialects, Identities(live, issued, keys), running)
+    return build_app(engine, door, catalog, readiness, reloader, dialects, Identities(live, issued, keys), running)
 
 
 @asynccontextmanager
@@ -211,6 +215,22 @@ def _on_hangup(act: Callable[[], None]) -> Iterator[None]:
         yield
     finally:
         loop.remove_signal_handler(signal.SIGHUP)
+
+
+@contextmanager
+def _on_termination(act: Callable[[Callable[[], None]], None]) -> Iterator[None]:
+    """At each SIGTERM call `act` with what the server that runs this would have done by itself: to stop."""
+    loop = asyncio.get_running_loop()
+    stop = signal.getsignal(signal.SIGTERM)
+    if sys.platform == "win32" or threading.current_thread() is not threading.main_thread() or not callable(stop):
+        yield
+        return
+    loop.add_signal_handler(signal.SIGTERM, act, partial(stop, signal.SIGTERM, None))
+    try:
+        yield
+    finally:
+        loop.remove_signal_handler(signal.SIGTERM)
+        signal.signal(signal.SIGTERM, stop)
 
 
 def _satisfies(schema: Mapping[str, Any], value: Any) -> bool:

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import argparse
+import math
 import os
 import signal
 import sys
+import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
@@ -18,6 +20,8 @@ if TYPE_CHECKING:
 
 _KEEP_ALIVE = 15  # seconds an idle client connection is kept
 _BACKLOG = 2048
+_SLACK = 5  # seconds; the requests themselves are ended by `engine/drain.py`
+_LOOK = 0.1  # seconds between two looks at workers that are ending
 
 
 def add_to(commands: Any) -> None:
@@ -71,7 +75,7 @@ def _serve(file: Path, snapshot: Snapshot, arguments: argparse.Namespace) -> int
         "server_header": False,
         "proxy_headers": False,
         "timeout_keep_alive": _KEEP_ALIVE,
-        "timeout_graceful_shutdown": int(server.drain),
+        "timeout_graceful_shutdown": math.ceil(server.drain) + _SLACK,
         "backlog": _BACKLOG,
     }
     snapshot = bootstrap.listening_on(host, snapshot)
@@ -98,14 +102,26 @@ def _serve(file: Path, snapshot: Snapshot, arguments: argparse.Namespace) -> int
 
 
 def _run_workers(config: uvicorn.Config) -> None:
-    """Several processes on one port; a SIGHUP is handed on to each, which reloads as a single one does."""
+    """Several processes on one port; signals are handed on to each, which does as a single one does."""
     from uvicorn.supervisors import Multiprocess
 
     class Workers(Multiprocess):
         def handle_hup(self) -> None:
+            self.hand_on(signal.SIGHUP)
+
+        def join_all(self) -> None:
+            """A second signal, while they are ending, tells them to hurry."""
+            while any(process.process.is_alive() for process in self.processes):
+                if self.signal_queue:
+                    self.signal_queue.clear()
+                    self.hand_on(signal.SIGTERM)
+                time.sleep(_LOOK)
+            super().join_all()
+
+        def hand_on(self, number: int) -> None:
             for process in self.processes:
-                if process.pid is not None:
-                    os.kill(process.pid, signal.SIGHUP)
+                if process.pid is not None and process.process.is_alive():
+                    os.kill(process.pid, number)
 
     Workers(config, [config.bind_socket()]).run()
 

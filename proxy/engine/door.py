@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+
 from proxy.core.errors import ErrorKind, ProxyError
 from proxy.engine.admission import come_back
 from proxy.engine.live import Live
@@ -11,13 +13,29 @@ SMALL = 64 << 10
 
 
 class Door:
-    """One per process. `buffered` is the bytes of bodies that are being read or wait for an upstream's answer."""
+    """One per process. `buffered` is the bytes of bodies that are being read or wait for an upstream's answer.
 
-    __slots__ = ("_live", "buffered")
+    `inside` are the tasks of the requests under way.
+    """
+
+    __slots__ = ("_live", "buffered", "inside")
 
     def __init__(self, live: Live) -> None:
         self._live = live
         self.buffered = 0
+        self.inside: set[asyncio.Task[None]] = set()
+
+    @property
+    def is_closing(self) -> bool:
+        """True once the process is about to end: no connection is kept for another request."""
+        return self._live.draining
+
+    def enter(self) -> asyncio.Task[None]:
+        """The present task is a request from now on, until it is taken out of `inside`."""
+        task = asyncio.current_task()
+        assert task is not None
+        self.inside.add(task)
+        return task
 
     def check_crowd(self) -> None:
         """Raises OVERLOADED while as many requests are inside as the process takes."""

@@ -27,7 +27,7 @@ from proxy.web.admin.explain import Explain
 from proxy.web.admin.gate import AdminGate
 from proxy.web.admin.local_models import LocalModelsAdmin
 from proxy.web.admin.status import Status
-from proxy.web.asgi import SECURITY_HEADERS, timing_headers
+from proxy.web.asgi import CLOSE, SECURITY_HEADERS, timing_headers
 from proxy.web.identity import Identities, check_host
 from proxy.web.inbound import Endpoint, correlation_of, new_request_id
 from proxy.web.models import Models
@@ -73,6 +73,7 @@ class Dressed:
             (b"x-request-id", request_id.encode()),
             (b"x-correlation-id", correlation_id.encode()),
             *SECURITY_HEADERS,
+            *((CLOSE,) if self._live.draining else ()),
         )
 
         async def dressed(message: Message) -> None:
@@ -95,6 +96,7 @@ class Dressed:
 
 def build_app(
     engine: Engine,
+    door: Door,
     catalog: Catalog,
     readiness: Readiness,
     reloader: Reloader,
@@ -104,7 +106,6 @@ def build_app(
 ) -> ASGIApp:
     """The application; `lifespan` is entered while the server runs."""
     live = engine.live
-    door = Door(live)
     inbound = heard(dialects).values()
     hot = {path: Endpoint(dialect, engine, identities, door) for dialect in inbound for path in dialect.paths}
     chat = next(dialect for dialect in inbound if "/v1/chat/completions" in dialect.paths)

@@ -26,6 +26,10 @@ SECURITY_HEADERS: tuple[tuple[bytes, bytes], ...] = (
 """On every answer; a page of the dashboard replaces the policy by its own."""
 
 
+CLOSE = (b"connection", b"close")
+"""On the last answer of a connection."""
+
+
 def timing_headers(seconds: float) -> tuple[tuple[bytes, bytes], ...]:
     """How long it took until the head of the answer went out."""
     return ((b"x-process-time", b"%.6f" % seconds), (b"server-timing", b"total;dur=%.3f" % (seconds * 1000)))

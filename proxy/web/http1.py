@@ -24,6 +24,7 @@ from proxy.web.inbound import Endpoint, error_headers, identifying_headers
 from proxy.web.respond import encode_error
 
 _LINGER = 2.0  # seconds
+_LAST_WORD = 1.0  # seconds that a client has to read what is left when the process ends
 _STATIC = b"".join(b"%s: %s\r\n" % field for field in SECURITY_HEADERS)
 
 
@@ -154,7 +155,13 @@ class Exchange:
         protocol = self._protocol
         self._task = task = protocol.loop.create_task(work)
         protocol.tasks.add(task)
-        task.add_done_callback(protocol.tasks.discard)
+        task.add_done_callback(self._ended)
+
+    def _ended(self, task: asyncio.Task[None]) -> None:
+        """A client that cannot be told how its answer ends is told so by a reset."""
+        self._protocol.tasks.discard(task)
+        if not (self.response_complete or self.disconnected):
+            self._protocol.transport.abort()
 
     # The connection
 
@@ -190,6 +197,7 @@ class Exchange:
             *timing_headers(time.perf_counter() - self._begun),
             *self._protocol.server_state.default_headers,
         ]
+        self.keep_alive = self.keep_alive and not self._endpoint.is_closing
         self._is_chunked = all(name != b"content-length" for name, _ in headers)
         lines = [b"%s: %s\r\n" % field for field in fields]
         if self._is_chunked:
@@ -238,7 +246,9 @@ class Exchange:
         transport = self._protocol.transport
         if self.keep_alive:
             return
-        if self.is_read:
+        if self._endpoint.is_closing:
+            self._protocol.part(_LAST_WORD)
+        elif self.is_read:
             self._protocol.part()
         else:
             transport.write_eof()
@@ -293,11 +303,16 @@ class HotProtocol(HttpToolsProtocol):
     def timeout_keep_alive_handler(self) -> None:
         self.part()
 
-    def part(self) -> None:
-        """Close the connection, after what is still to be sent, but do not wait for ever for the client to read it."""
+    def shutdown(self) -> None:
+        super().shutdown()
+        if self.transport.is_closing():
+            self.part(_LAST_WORD)
+
+    def part(self, patience: float | None = None) -> None:
+        """Close the connection after what is still to be sent, if the client reads it within `patience` seconds."""
         self.transport.close()
         if self.transport.get_write_buffer_size():
-            self.loop.call_later(self._patience.write, self.transport.abort)
+            self.loop.call_later(self._patience.write if patience is None else patience, self.transport.abort)
 
     def _watch_head(self) -> None:
         if self._slow_head is None:

@@ -19,7 +19,7 @@ from proxy.core.request import Inbound
 from proxy.engine.door import Door, Hold
 from proxy.engine.journey import Journey
 from proxy.engine.pipeline import Engine
-from proxy.web.asgi import AsgiReply, Receive, Scope, Send, read_body, until_disconnect
+from proxy.web.asgi import CLOSE, AsgiReply, Receive, Scope, Send, read_body, until_disconnect
 from proxy.web.identity import Identities, check_host
 from proxy.wire.dialects import InboundDialect
 
@@ -90,13 +90,19 @@ class Endpoint:
         """The limits that hold while a request is being read."""
         return self._engine.live.server
 
+    @property
+    def is_closing(self) -> bool:
+        """True once connections are not to be kept for another request."""
+        return self._door.is_closing
+
     def hold(self) -> Hold:
         """Counts the bytes of one request's body."""
         return self._door.hold()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         journey, headers = self.open(scope["path"], scope["headers"])
-        reply = AsgiReply(send, identifying_headers(journey))
+        base = identifying_headers(journey)
+        reply = AsgiReply(send, (*base, CLOSE) if self.is_closing else base)
         hold = self.hold()
 
         async def work() -> None:
@@ -134,6 +140,7 @@ class Endpoint:
         self, work: Coroutine[None, None, None], journey: Journey, reply: BorderReply, hold: Hold
     ) -> None:
         """The border: whatever happens inside ends as one answer and one record."""
+        task = self._door.enter()
         try:
             await work
         except ProxyError as error:
@@ -149,6 +156,7 @@ class Endpoint:
         finally:
             hold.give()
             self._engine.settle(journey)
+            self._door.inside.discard(task)
 
     async def _serve(
         self, journey: Journey, headers: dict[str, str], body: bytes, reply: BorderReply, hold: Hold
