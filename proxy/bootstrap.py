@@ -11,7 +11,7 @@ import secrets
 import signal
 import sys
 import threading
-from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import replace
 from functools import partial
@@ -90,11 +90,13 @@ def assemble(
     source: Callable[[], Snapshot] | None = None,
     folder: Path | None = None,
     clock: Clock | None = None,
+    pause: Callable[[float], Awaitable[None]] = asyncio.sleep,
 ) -> ASGIApp:
     """The whole application around a snapshot; nothing runs before the server enters its lifespan.
 
     `source` reads the snapshot anew; without one the configuration stays as it is. `folder` is where the keys are that
-    were made at run time, by default the state folder of this process. `clock` is the time by which policies decide.
+    were made at run time, by default the state folder of this process. `clock` is the time by which policies decide,
+    `pause` waits for so many seconds of it.
     """
     clock = clock or SystemClock()
     dialects = wire_dialects.discover()
@@ -109,7 +111,7 @@ def assemble(
     readiness = Readiness(live, LocalModels(transport))
     attempts = Attempts(transport, offline, dialects, readiness, clock)
     admission = Admission(clock)
-    engine = Engine(live, admission, attempts, inbound, [live, request_log], clock)
+    engine = Engine(live, admission, attempts, inbound, [live, request_log], clock, pause)
     catalog = Catalog(live, transport, readiness)
     issued = KnownKeys((folder or state_folder(os.environ)) / KEYS_FILE)
 

@@ -37,8 +37,6 @@ _NO_EFFECT: tuple[tuple[Path, str], ...] = (
     (("plans", "*", "tokens"), "tokens per period are not yet limited"),
     (("plans", "*", "budget"), "money per period is not yet limited"),
     (("plans", "*", "concurrency"), "requests in flight are not yet limited"),
-    (("routes", "*", "retry", "base"), "a target is not yet tried twice, so there is no pause"),
-    (("routes", "*", "retry", "max"), "a target is not yet tried twice, so there is no pause"),
     (("routes", "*", "cache"), "answers are not yet kept"),
     (("routes", "*", "midstream"), "a broken stream always ends with an error event"),
     (("routes", "*", "hedge"), "no second attempt is started yet"),

@@ -177,12 +177,17 @@ class Step:
 
 @dataclass(frozen=True, slots=True)
 class Decision:
-    """The ordered targets for one request, and why. `deadline` is seconds for the whole request."""
+    """The ordered targets for one request, and why. `deadline` is seconds for the whole request.
+
+    `pause` is the longest pause before a target is asked a second time, `longest_pause` the longest of all, in seconds.
+    """
 
     route: str
     candidates: tuple[Target, ...]
     deadline: float = 600.0
     max_attempts: int = 4
+    pause: float = 0.25
+    longest_pause: float = 4.0
     defaults: Mapping[str, Any] = field(default_factory=dict)
     strict_translation: bool = False
     why: tuple[Step, ...] = ()

@@ -12,7 +12,7 @@ class NoRoom(UpstreamFailure):
     """The server has no memory left for one more model."""
 
     def __init__(self, detail: str = "no memory left for the model", *, status: int | None = None) -> None:
-        super().__init__(ErrorKind.OVERLOAD, detail, status=status)
+        super().__init__(ErrorKind.OVERLOAD, detail, status=status, sent=False)
 
 
 @dataclass(frozen=True, slots=True)

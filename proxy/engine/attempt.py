@@ -36,6 +36,8 @@ STREAM_HEAD = ((b"content-type", b"text/event-stream; charset=utf-8"), (b"x-acce
 
 _ANSWER_LIMIT = 64 << 20
 _ERROR_LIMIT = 64 << 10
+_TIMERS = (ErrorKind.FIRST_BYTE_TIMEOUT, ErrorKind.FIRST_TOKEN_TIMEOUT, ErrorKind.IDLE_TIMEOUT)
+_TIMER_MARGIN = 0.01  # seconds; timers may be early by a little
 _LINGER = 5.0  # seconds an upstream may go on after its end mark before its connection is closed
 _COME_BACK = 30.0  # seconds; what an offline answer advises when no upstream named a time
 _REQUEST_HEAD = (
@@ -92,10 +94,10 @@ class Attempts:
         try:
             await self._exchange(delivery, target, key)
         except UpstreamFailure as failure:
-            outcome = failure
+            outcome = self._blamed(delivery, failure)
             if journey.target is None:
-                raise
-            await self._tell_break(delivery, failure)
+                raise outcome from failure.__cause__
+            await self._tell_break(delivery, outcome)
         except Exception as error:
             log.exception("attempt failed", extra={"request_id": journey.id})
             outcome = UpstreamFailure(ErrorKind.FAULT, type(error).__name__)
@@ -119,6 +121,12 @@ class Attempts:
                     None if first is None else first - (started - journey.started),
                 )
             )
+
+    def _blamed(self, delivery: Delivery, failure: UpstreamFailure) -> UpstreamFailure:
+        """The same, or the deadline if it was that which ran out: then the upstream did not get its usual time."""
+        if failure.kind not in _TIMERS or self._clock.monotonic() < delivery.deadline - _TIMER_MARGIN:
+            return failure
+        return UpstreamFailure(ErrorKind.DEADLINE, failure.detail, sent=failure.sent)
 
     async def _exchange(self, delivery: Delivery, target: Target, key: Secret) -> None:
         inbound, upstream = delivery.inbound, target.upstream

@@ -15,6 +15,7 @@ from proxy.core.errors import ErrorKind, UpstreamFailure
 from proxy.core.secret import Secret
 from proxy.policy.breaker import Admission, Breaker, BreakerConfig, Ticket
 from proxy.policy.keyring import Keyring
+from proxy.policy.retry import Budget
 
 Place = tuple[str, str]
 """The names of upstream and model."""
@@ -37,6 +38,7 @@ class Health:
         self._config = config
         self._breakers: dict[Place, Breaker] = {}
         self._rings: dict[str, Keyring] = {}
+        self._budgets: dict[Place, Budget] = {}
         self._changes = 0
         self._due = math.inf
         """The next moment at which time alone changes what `is_open` answers."""
@@ -135,6 +137,25 @@ class Health:
         if kind is not None and (wakes := ring.next_waking(now)) is not None:
             self._changes += 1
             self._due = min(self._due, wakes)
+
+    def wakes_in(self, target: Target, used: Secret) -> float:
+        """Seconds until a key may be used that was not; if there is no other, until `used` may be used again."""
+        ring, now = self._ring(target.upstream), self._clock.monotonic()
+        keys = keys_of(target.upstream)
+        others = [key for key in keys if key != used]
+        if others and ring.is_awake(others, target.model, now):
+            return 0.0
+        waking = ring.wakes(keys, target.model, now)
+        return 0.0 if waking is None else waking[0] - now
+
+    def budget(self, target: Target) -> Budget:
+        """What repetitions at the target are paid from."""
+        place = (target.upstream.name, target.model)
+        budget = self._budgets.pop(place, None) or Budget()
+        self._budgets[place] = budget  # who was used last is forgotten last
+        if len(self._budgets) > _MOST:
+            del self._budgets[next(iter(self._budgets))]
+        return budget
 
     def describe_keys(self, upstream: Upstream) -> list[dict[str, Any]]:
         """The form shown under `/admin/status`."""

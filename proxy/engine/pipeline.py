@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import asyncio
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 
 from proxy.config.compile import Snapshot
 from proxy.config.sections import HeartbeatConfig
@@ -20,7 +21,7 @@ from proxy.engine.heartbeat import Heartbeat
 from proxy.engine.journey import Journey
 from proxy.engine.live import Live
 from proxy.engine.verdict import exhausted, rejection
-from proxy.policy.retry import PER_TARGET, most_tries
+from proxy.policy.retry import Situation, first_byte_by, most_tries, pause
 from proxy.routing.contents import read_contents
 from proxy.routing.facts import AUTO, Facts
 from proxy.synth.answer import LEVELS
@@ -41,8 +42,10 @@ class Engine:
         dialects: Mapping[str, InboundDialect],
         ledgers: Sequence[Ledger],
         clock: Clock,
+        pause: Callable[[float], Awaitable[None]] = asyncio.sleep,
     ) -> None:
         self.live = live
+        self._pause = pause
         self.admission = admission
         self._attempts = attempts
         self._dialects = dialects
@@ -58,7 +61,9 @@ class Engine:
         decision = snapshot.table.decide(facts, self.live)
         journey.decision = decision
         dialect = self._dialects[inbound.dialect]
-        deadline = journey.started + decision.deadline
+        first_byte = first_byte_by(inbound.headers)
+        patience = decision.deadline if inbound.peek.stream else min(decision.deadline, first_byte)
+        deadline = journey.started + patience
         priority = _priority(inbound, snapshot)
         delivery = Delivery(
             journey, inbound, dialect, reply, snapshot, None, deadline, len(inbound.body), priority,
@@ -67,7 +72,7 @@ class Engine:
         self.live.under_way += 1
         try:
             if inbound.peek.stream:
-                delivery.heartbeat = _heartbeat(delivery, self.live.server.heartbeat)
+                delivery.heartbeat = _heartbeat(delivery, self.live.server.heartbeat, first_byte)
             await self._walk(delivery, decision)
         finally:
             self.live.under_way -= 1
@@ -99,17 +104,62 @@ class Engine:
         raise exhausted(journey.failures)
 
     async def _ask(self, delivery: Delivery, target: Target) -> bool:
-        """Ask a model, with one key after another; true if the client has its answer."""
+        """Ask a model, twice at most; true if the client has its answer."""
         journey, health = delivery.journey, self.live.health
-        used: list[Secret] = []
-        while journey.tries < delivery.most_tries and (key := health.lend(target, used)) is not None:
-            failure = await self._try_in_turn(delivery, target, key)
-            if failure is None:
-                return True
-            if not failure.kind.facts.other_key or len(used) + 1 == PER_TARGET:
-                return False
-            used.append(key)
-        return False
+        if self._clock.monotonic() >= delivery.deadline:
+            journey.failures.append((str(target), UpstreamFailure(ErrorKind.DEADLINE, sent=False)))
+            return False
+        if journey.tries >= delivery.most_tries:
+            return False
+        key = health.lend(target)
+        if key is None:
+            journey.failures.append((str(target), health.keys_rest(target) or health.refusal(target)))
+            return False
+        failure = await self._try_in_turn(delivery, target, key)
+        if failure is None:
+            health.budget(target).earn()
+            return True
+        return await self._ask_again(delivery, target, key, failure)
+
+    async def _ask_again(self, delivery: Delivery, target: Target, used: Secret, failure: UpstreamFailure) -> bool:
+        """Repeat what has failed with the key `used`, if that is worth it."""
+        decision, health = delivery.journey.decision, self.live.health
+        assert decision is not None
+        now = self._situation(delivery, decision, target, used, failure)
+        seconds = pause(now, decision.pause, decision.longest_pause, self.live.chance())
+        if seconds is None or health.breaker_is_open(target):
+            return False
+        budget = health.budget(target)
+        cost = budget.take(now, self.live.requests_at(target.upstream.name))
+        if cost is None:
+            return False
+        has_answered = False
+        try:
+            if seconds:
+                await self._pause(seconds)
+            key = health.lend(target, [used]) or health.lend(target)
+            has_answered = key is not None and await self._try_in_turn(delivery, target, key) is None
+        finally:
+            budget.give_back(cost, is_success=has_answered)
+        return has_answered
+
+    def _situation(
+        self, delivery: Delivery, decision: Decision, target: Target, used: Secret, failure: UpstreamFailure
+    ) -> Situation:
+        journey, health = delivery.journey, self.live.health
+        asked = {name for name, _ in journey.failures}
+        waiting = [one for one in decision.candidates if not one.upstream.offline and str(one) not in asked]
+        return Situation(
+            kind=failure.kind,
+            was_sent=failure.sent,
+            took=journey.attempts[-1].seconds if journey.attempts else 0.0,
+            connect_timeout=target.upstream.timeouts.connect,
+            repeated=len(journey.attempts) - len({(made.upstream, made.model) for made in journey.attempts}),
+            wakes=health.wakes_in(target, used),
+            others=sum(not health.is_open(one) for one in waiting),
+            left=delivery.most_tries - journey.tries,
+            time=delivery.deadline - self._clock.monotonic(),
+        )
 
     async def _try_in_turn(self, delivery: Delivery, target: Target, key: Secret) -> UpstreamFailure | None:
         """Wait for a slot at the upstream, then try; that none came free in time is a failure like others."""
@@ -167,12 +217,15 @@ def _offline_may_answer(delivery: Delivery, level: str) -> bool:
     return not failures or any(kind.facts.offline for kind in failures)
 
 
-def _heartbeat(delivery: Delivery, config: HeartbeatConfig) -> Heartbeat:
-    """Signs of life for a stream; the first of them sends the head, as far as it is known by then."""
+def _heartbeat(delivery: Delivery, config: HeartbeatConfig, patience: float) -> Heartbeat:
+    """Signs of life for a stream; the first of them sends the head, as far as it is known by then.
+
+    They are never further apart than the client's `patience`, in seconds.
+    """
     reply, journey = delivery.reply, delivery.journey
 
     async def begin() -> None:
         if not reply.started:
             await reply.start(200, [*STREAM_HEAD, *journey.receipt()])
 
-    return Heartbeat(config.first, config.every, begin, reply.write)
+    return Heartbeat(min(config.first, patience), min(config.every, patience), begin, reply.write)

@@ -212,6 +212,8 @@ def _decision(rule: Rule | None, candidates: tuple[Target, ...], facts: Facts, w
         candidates,
         deadline=config.deadline,
         max_attempts=config.retry.attempts,
+        pause=config.retry.base,
+        longest_pause=config.retry.max,
         defaults=defaults,
         strict_translation=config.strict_translation,
         why=why,

@@ -17,7 +17,7 @@ import uvicorn
 from proxy import bootstrap
 from proxy.config.compile import Snapshot
 from proxy.config.load import loads
-from proxy.core.clock import Clock
+from proxy.core.clock import Clock, FakeClock
 from proxy.web.http1 import patient
 from tests.e2e.harness import ENVIRONMENT, Child, Proxy, document, upstream, write
 from tests.upstream import PATIENCE, FakeUpstream
@@ -53,8 +53,14 @@ async def running(
     `source` reads the configuration anew; the keys that were made at run time are in `folder`; `clock` is the time by
     which policies decide (sockets and timers live in real time).
     """
+
+    async def pause(seconds: float) -> None:
+        """Whatever is waited for before a repetition passes at once."""
+        if isinstance(clock, FakeClock):
+            clock.advance(seconds)
+
     snapshot = source() if source else loads(json.dumps(config).encode(), "routes.yaml", ENVIRONMENT)
-    app = bootstrap.assemble(snapshot, snapshot.server.admin_keys, source, folder, clock)
+    app = bootstrap.assemble(snapshot, snapshot.server.admin_keys, source, folder, clock, pause)
     settings = uvicorn.Config(
         app, http=patient(snapshot.server), ws="none", lifespan="on", log_config=None, access_log=False,
         server_header=False, proxy_headers=False,

@@ -161,10 +161,11 @@ async def test_the_upstream_key_s_trouble_is_not_the_client_s(serve, one):
 
 
 async def test_a_timeout_of_the_client_is_a_timeout(proxy, one):
+    """Where the proxy knows nothing of it; what it knows is told in `test_retries`."""
     one.script(Script(before_head="never"))
     async with proxy.sdk(timeout=0.2) as sdk:
         with pytest.raises(openai.APITimeoutError):
-            await sdk.chat.completions.create(**CHAT)
+            await sdk.chat.completions.create(**CHAT, extra_headers={"x-stainless-read-timeout": "600"})
     await one.seen[0].closed()
 
 

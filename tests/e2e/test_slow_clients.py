@@ -173,7 +173,7 @@ async def test_nothing_is_held_of_requests_that_came_to_nothing(serve, one, path
         await writer.drain()
         writer.close()
         await writer.wait_closed()
-    one.script(Script(status=500), times=1)
+    one.script(Script(status=500), times=2)
     assert (await proxy.post(path, LARGE, {"x-failsoft-offline": "never"})).status == 502
     while (answer := await proxy.post(path, LARGE)).status == 503:  # what was broken off is noticed by and by
         pass
