@@ -169,7 +169,7 @@ class RouteTable:
         return named
 
     def _may_have(self, rule: Rule, facts: Facts, view: View) -> bool:
-        """True while an upstream that takes any name has not told which it knows: it may have been down all the time."""
+        """True while an upstream that takes any name has not told which it knows: it may have been down all along."""
         if not rule.takes_all or self.names.kept(facts.model) == AS_ASKED:
             return False
         return any(
