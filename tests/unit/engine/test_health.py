@@ -8,16 +8,16 @@ from hypothesis import strategies as st
 from proxy.core.clock import FakeClock
 from proxy.core.decision import Target
 from proxy.core.errors import ErrorKind
-from proxy.engine.health import Health
+from proxy.engine.health import NO_KEY, Health
 from proxy.policy.breaker import BreakerConfig
 from tests.unit.routing.given import upstream
 
-TARGETS = [Target(upstream(name), model) for name in "ab" for model in "mn"]
-KINDS = [None, ErrorKind.FAULT, ErrorKind.OVERLOAD, ErrorKind.THROTTLE, ErrorKind.CLIENT_GONE]
+TARGETS = [Target(upstream("a"), model) for model in "mn"]
+KINDS = [None, ErrorKind.FAULT, ErrorKind.FAULT, ErrorKind.OVERLOAD, ErrorKind.THROTTLE, ErrorKind.CLIENT_GONE]
 
 
 def make(clock: FakeClock) -> Health:
-    return Health(clock, lambda: 0.5, lambda _name: BreakerConfig(consecutive=2))
+    return Health(clock, lambda: 0.5, lambda _name: BreakerConfig(consecutive=1))
 
 
 @settings(max_examples=200, deadline=None)
@@ -49,6 +49,18 @@ def test_the_version_changes_with_every_answer(steps):
         elif what == "settle" and tickets[str(target)]:
             health.settle(target, tickets[str(target)].pop(0), kind)
         assert seen.setdefault(health.version, answers()) == answers()
+
+
+def test_time_alone_changes_it_too():
+    clock = FakeClock()
+    health = make(clock)
+    health.settle(TARGETS[0], health.enter(TARGETS[0]), ErrorKind.FAULT)
+    health.settle_key(TARGETS[1], NO_KEY, ErrorKind.THROTTLE, 60.0)
+    for seconds, opened in ((0.0, [True, True]), (5.0, [False, True]), (55.0, [False, False])):
+        before = health.version
+        clock.advance(seconds)
+        assert [health.is_open(target) for target in TARGETS] == opened
+        assert (health.version == before) is (seconds == 0.0)
 
 
 def test_without_any_change_the_version_stays():
