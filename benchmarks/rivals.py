@@ -112,10 +112,14 @@ def _launch_nginx(port: int, upstream: int, folder: Path) -> Launch:
 # ---- Failsoft
 
 _FAILSOFT = """\
-server: {{port: {port}}}
+server: {{port: {port}, max_in_flight: 20000}}
 storage: {{ledger: "sqlite:///{folder}/failsoft.db"}}
 upstreams:
-  mock: {{provider: {provider}, url: "http://127.0.0.1:{upstream}{base}", keys: ["${{BENCH_KEY}}"]}}
+  mock:
+    provider: {provider}
+    url: "http://127.0.0.1:{upstream}{base}"
+    keys: ["${{BENCH_KEY}}"]
+    slots: {{limit: 20000}}
 models:
   {model}: [mock/{model}]
 plans:
