@@ -269,10 +269,16 @@ class Attempts:
         return journey
 
     def _account(self, journey: Journey, delivery: Delivery, told: Answer | Passage) -> None:
-        """Take over what the answer says of itself; of several prompts' answers the usages add up."""
+        """Take over what the answer says of itself; of several prompts' answers the usages add up.
+
+        What no model said, and what a stream told of itself before it broke, is counted by us.
+        """
         if journey.target is None:
             return
-        usage = told.usage or counted(delivery.size, told.written)
+        ours = counted(delivery.size, told.written)
+        usage = told.usage or ours
+        if told.finish is None or journey.offline is not None:
+            usage = replace(usage, completion=max(usage.completion, ours.completion), source="counted")
         journey.usage = _add(journey.usage, usage) if journey.usage.source != "unknown" else usage
         journey.reported_model = told.model
         journey.ended = told.finish or "stop"

@@ -72,6 +72,16 @@ async def test_statistics_count_requests_attempts_errors_and_fallbacks(proxy, on
     assert statistics["requests"] == 3
 
 
+async def test_a_stream_that_breaks_is_counted_by_what_was_said(proxy, one):
+    """Some upstreams tell their usage with every chunk; what they told before the break is too little."""
+    usage = b'"usage":{"prompt_tokens":7,"completion_tokens":1,"total_tokens":8}'
+    frame = b'data: {"choices":[{"index":0,"delta":{"content":"' + b"word " * 40 + b'"}}],' + usage + b"}\n\n"
+    one.script(Script(chunks=(frame,), ending="close"))
+    answer = await proxy.chat(stream=True)
+    assert b"stream_interrupted" in answer.body
+    assert row((await proxy.admin("statistics"))["upstreams"], "one")["tokens"] == {"prompt": 7, "completion": 50}
+
+
 async def test_offline_answers_are_counted(proxy, one, two):
     one.script(Script(status=500), times=None)
     two.script(Script(status=500), times=None)
