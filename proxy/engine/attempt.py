@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -128,6 +129,11 @@ class Attempts:
             return failure
         return UpstreamFailure(ErrorKind.DEADLINE, failure.detail, sent=failure.sent)
 
+    def hold(self, delivery: Delivery, target: Target) -> AbstractAsyncContextManager[None]:
+        """Entered when the target's model is in memory, where that is the proxy's duty; see `Readying.hold`."""
+        left = delivery.deadline - self._clock.monotonic()
+        return self._ready.hold(target.upstream, lambda: _wish(delivery, target), left)
+
     async def _exchange(self, delivery: Delivery, target: Target, key: Secret) -> None:
         inbound, upstream = delivery.inbound, target.upstream
         params = self._params(delivery, target)
@@ -145,14 +151,6 @@ class Attempts:
                 param=error.param,
                 code=error.code,
             ) from error
-        left = delivery.deadline - self._clock.monotonic()
-        async with self._ready.hold(upstream, lambda: _wish(delivery, target), left):
-            await self._send(delivery, target, key, spoken, crossing)
-
-    async def _send(
-        self, delivery: Delivery, target: Target, key: Secret, spoken: UpstreamDialect, crossing: Crossing
-    ) -> None:
-        inbound, upstream = delivery.inbound, target.upstream
         head = self._head(delivery, upstream, key)
         path = upstream.base + spoken.path(upstream.paths[spoken.name], target.model, inbound.peek.stream)
         timeouts = self._timeouts(delivery, upstream)

@@ -8,7 +8,7 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from proxy.config.compile import Snapshot
 from proxy.config.sections import HeartbeatConfig
 from proxy.core.clock import Clock
-from proxy.core.decision import Decision, Target
+from proxy.core.decision import Attempt, Decision, Target
 from proxy.core.errors import ErrorKind, UpstreamFailure
 from proxy.core.ports import Ledger, Reply
 from proxy.core.request import Inbound
@@ -162,6 +162,28 @@ class Engine:
         )
 
     async def _try_in_turn(self, delivery: Delivery, target: Target, key: Secret) -> UpstreamFailure | None:
+        """Have the model in memory, then try; whoever waits for a load takes no slot from those who do not."""
+        started = self._clock.monotonic()
+        failure: UpstreamFailure | None = None
+        try:
+            async with self._attempts.hold(delivery, target):
+                failure = await self._try_in_slot(delivery, target, key)
+                if failure is not None:
+                    raise failure  # whoever keeps the model learns that something is wrong with it
+        except UpstreamFailure as raised:
+            if raised is not failure:
+                self._not_ready(delivery, target, raised, self._clock.monotonic() - started)
+            return raised
+        return None
+
+    def _not_ready(self, delivery: Delivery, target: Target, failure: UpstreamFailure, seconds: float) -> None:
+        """A model that could not be had is an attempt that failed, though nothing was sent."""
+        journey, health = delivery.journey, self.live.health
+        journey.attempts.append(Attempt(target.upstream.name, target.model, None, seconds, failure.kind))
+        journey.failures.append((str(target), failure))
+        health.settle(target, health.enter(target), failure.kind)
+
+    async def _try_in_slot(self, delivery: Delivery, target: Target, key: Secret) -> UpstreamFailure | None:
         """Wait for a slot at the upstream, then try; that none came free in time is a failure like others."""
         try:
             async with self.admission.slot(target.upstream, delivery.priority, delivery.deadline):

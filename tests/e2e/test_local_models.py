@@ -23,8 +23,8 @@ def studio(one: FakeUpstream) -> LMStudio:
 
 
 def local(fake: FakeUpstream, **settings) -> dict:
-    """An upstream that takes all at once, so that nothing but the model is waited for."""
-    return upstream(fake, provider="lmstudio", ensure_loaded=settings, slots={"limit": 64})
+    """An upstream with the usual few slots; who waits for a model takes none of them."""
+    return upstream(fake, provider="lmstudio", ensure_loaded=settings, slots={"limit": 4, "queue": 64, "wait": "60s"})
 
 
 def prompts(fake: FakeUpstream) -> list[str]:
