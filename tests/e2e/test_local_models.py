@@ -37,6 +37,8 @@ async def test_fifty_first_requests_load_once(serve, one, studio):
     asked = [asyncio.create_task(proxy.chat(model=SMALL, stream=number % 2 == 0)) for number in range(50)]
     await studio.loading.reached()
     assert prompts(one) == []
+    status = next(row for row in (await proxy.admin("status"))["upstreams"] if row["name"] == "one")
+    assert (status["slots"]["in_flight"], status["slots"]["queued"]) == (0, 0)
     studio.loading.open()
     answers = await asyncio.gather(*asked)
     assert [answer.text for answer in answers] == ["Hello, world!"] * 50
