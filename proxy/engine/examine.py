@@ -96,8 +96,10 @@ class Examiner:
         if model is None:
             return Trial(0.0, "", UpstreamFailure(ErrorKind.MODEL_ABSENT, "no model is known; write `default_model`"))
         before = self._readiness.owned(upstream.name)
+        delivery, target = self._delivery(model), Target(upstream, model)
         try:
-            await self._attempts.make(self._delivery(model), Target(upstream, model), key)
+            async with self._attempts.hold(delivery, target):
+                await self._attempts.make(delivery, target, key)
         except UpstreamFailure as failure:
             return Trial(self._live.clock.monotonic() - started, model, failure)
         except ProxyError as error:
