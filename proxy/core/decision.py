@@ -81,7 +81,7 @@ class Quirks:
     """How an upstream departs from its dialect; data, never code.
 
     `drop` names top-level request fields it refuses; `rename` maps request fields to the name it knows.
-    `asks_usage` is false where `stream_options` is refused. `token_prompts`: legacy prompts of tokens are readable.
+    `asks_usage` is false where `stream_options` is refused.
     `unthinking` is said in place of reasoning_effort `none`. `irregular`: its answers are read and written anew, so
     that clients get the protocol where it leaves something out.
 
@@ -92,7 +92,6 @@ class Quirks:
     drop: tuple[str, ...] = ()
     rename: Mapping[str, str] = field(default_factory=dict)
     asks_usage: bool = True
-    token_prompts: bool = False
     unthinking: Mapping[str, Any] = field(default_factory=dict)
     irregular: bool = False
     unnamed: bool = False

@@ -61,7 +61,6 @@ class ErrorKind(Enum):
     UNKNOWN_KEY = ErrorFacts(
         401, "authentication_error", "invalid_api_key", "The API key is missing or not valid.", "client"
     )
-    FORBIDDEN = ErrorFacts(403, "permission_error", "forbidden", "This key may not do that.", "client")
     MODEL_NOT_FOUND = ErrorFacts(404, _INVALID, "model_not_found", "The model does not exist.", "client")
     CLIENT_GONE = ErrorFacts(499, _INVALID, "client_closed_request", "The client left.", "client")
 
