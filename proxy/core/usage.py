@@ -28,6 +28,20 @@ class Usage:
         return self.prompt + self.completion
 
 
+def add_usage(one: Usage | None, other: Usage | None) -> Usage | None:
+    """The usage of two answers together; what is unknown counts nothing."""
+    if one is None or other is None:
+        return one or other
+    return Usage(
+        prompt=one.prompt + other.prompt,
+        completion=one.completion + other.completion,
+        cached=one.cached + other.cached,
+        cache_write=one.cache_write + other.cache_write,
+        reasoning=one.reasoning + other.reasoning,
+        source=one.source if one.source == other.source else "unknown",
+    )
+
+
 @dataclass(frozen=True, slots=True)
 class UsageRecord:
     """Everything that is kept of one request; written once, when it has ended, whatever way it ended.

@@ -22,7 +22,7 @@ from proxy.core.errors import ErrorKind, ProxyError, UpstreamFailure
 from proxy.core.ports import Reply, Transport, WireRequest, WireResponse
 from proxy.core.request import Inbound
 from proxy.core.secret import Secret
-from proxy.core.usage import Usage
+from proxy.core.usage import add_usage
 from proxy.engine.heartbeat import Heartbeat
 from proxy.engine.journey import Journey
 from proxy.engine.readiness import Readying, Wish
@@ -277,7 +277,8 @@ class Attempts:
         usage = told.usage or ours
         if told.finish is None or journey.offline is not None:
             usage = replace(usage, completion=max(usage.completion, ours.completion), source="counted")
-        journey.usage = _add(journey.usage, usage) if journey.usage.source != "unknown" else usage
+        before = journey.usage if journey.usage.source != "unknown" else None
+        journey.usage = add_usage(before, usage) or usage
         journey.reported_model = told.model
         journey.ended = told.finish or "stop"
 
@@ -344,14 +345,3 @@ async def _read_whole(response: WireResponse, limit: int, *, cut: bool = False) 
         pieces.append(piece)
         size += len(piece)
     return first if len(pieces) <= 2 else b"".join(pieces)[: limit if cut else None]
-
-
-def _add(one: Usage, other: Usage) -> Usage:
-    return Usage(
-        one.prompt + other.prompt,
-        one.completion + other.completion,
-        one.cached + other.cached,
-        one.cache_write + other.cache_write,
-        one.reasoning + other.reasoning,
-        one.source,
-    )

@@ -29,7 +29,7 @@ from proxy.core.events import (
     ToolOpen,
     is_semantic,
 )
-from proxy.core.usage import Usage
+from proxy.core.usage import Usage, add_usage
 from proxy.wire.dialects import Answer, Decoder, Encoder, InboundDialect, UpstreamDialect
 from proxy.wire.tap import WholeAnswer
 
@@ -41,20 +41,6 @@ _LENGTHS: Final[Mapping[type, Any]] = {
     ToolArgs: lambda event: len(event.text),
 }
 _OF_A_CHOICE: Final = (Text, Reason, Refuse, ToolOpen, ToolArgs, Extra, Finish)
-
-
-def add_usage(one: Usage | None, other: Usage | None) -> Usage | None:
-    """The usage of two answers together; what is unknown counts nothing."""
-    if one is None or other is None:
-        return one or other
-    return Usage(
-        prompt=one.prompt + other.prompt,
-        completion=one.completion + other.completion,
-        cached=one.cached + other.cached,
-        cache_write=one.cache_write + other.cache_write,
-        reasoning=one.reasoning + other.reasoning,
-        source=one.source if one.source == other.source else "unknown",
-    )
 
 
 class _Watch:

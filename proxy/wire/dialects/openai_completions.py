@@ -17,9 +17,8 @@ from proxy.core.errors import ErrorKind, ProxyError
 from proxy.core.events import Event, Failed, Finish, FinishReason, Refuse, Start, Text, Tokens, fold
 from proxy.core.family import Family
 from proxy.core.request import Peek
-from proxy.core.usage import Usage
+from proxy.core.usage import Usage, add_usage
 from proxy.wire import sse
-from proxy.wire.bridge import add_usage
 from proxy.wire.dialects import Answer, Decoder, Encoder, Passage
 from proxy.wire.dialects.openai_chat import encode_error
 from proxy.wire.dialects.openai_chat.read_request import MAX_CHOICES, decode_common, read_object, rest, take

@@ -11,8 +11,8 @@ import pytest
 from proxy.core.chat import Chat, Message, TextPart
 from proxy.core.errors import ErrorKind, UpstreamFailure
 from proxy.core.events import Event, Extra, Finish, Start
-from proxy.core.usage import Usage
-from proxy.wire.bridge import Translation, add_usage, translate_bodies
+from proxy.core.usage import Usage, add_usage
+from proxy.wire.bridge import Translation, translate_bodies
 from proxy.wire.dialects.openai_chat import DIALECT as CHAT
 from proxy.wire.dialects.openai_completions import DIALECT as COMPLETIONS
 
