@@ -2,14 +2,7 @@
 
 from __future__ import annotations
 
-from proxy.core.usage import Usage
-
-_BYTES_PER_TOKEN = 4  # English prose in current vocabularies; other scripts need more tokens per character
-
-
-def tokens_of(size: int) -> int:
-    """About how many tokens `size` bytes (or characters) of text are."""
-    return (size + _BYTES_PER_TOKEN - 1) // _BYTES_PER_TOKEN
+from proxy.core.usage import Usage, tokens_of
 
 
 def counted(prompt_size: int, written: int) -> Usage:

@@ -28,6 +28,15 @@ class Usage:
         return self.prompt + self.completion
 
 
+BYTES_PER_TOKEN = 4
+"""English prose in current vocabularies; the bytes of other scripts make up for their tokens."""
+
+
+def tokens_of(size: int) -> int:
+    """About how many tokens `size` bytes (or characters) of text are."""
+    return (size + BYTES_PER_TOKEN - 1) // BYTES_PER_TOKEN
+
+
 def add_usage(one: Usage | None, other: Usage | None) -> Usage | None:
     """The usage of two answers together; what is unknown counts nothing."""
     if one is None or other is None:

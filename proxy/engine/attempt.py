@@ -14,7 +14,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from proxy import __version__
-from proxy.accounting.estimate import counted, tokens_of
+from proxy.accounting.estimate import counted
 from proxy.config.compile import Snapshot
 from proxy.core.clock import Clock
 from proxy.core.decision import Attempt, Target, Timeouts, Upstream
@@ -22,7 +22,7 @@ from proxy.core.errors import ErrorKind, ProxyError, UpstreamFailure
 from proxy.core.ports import Reply, Transport, WireRequest, WireResponse
 from proxy.core.request import Inbound
 from proxy.core.secret import Secret
-from proxy.core.usage import add_usage
+from proxy.core.usage import add_usage, tokens_of
 from proxy.engine.heartbeat import Heartbeat
 from proxy.engine.journey import Journey
 from proxy.engine.readiness import Readying, Wish

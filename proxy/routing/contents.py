@@ -14,10 +14,11 @@ from dataclasses import dataclass
 import msgspec
 from msgspec import Raw, Struct
 
+from proxy.core.usage import BYTES_PER_TOKEN
+
 WORDS_LIMIT = 8192
 """Characters kept of one text: its head and its tail, half each."""
 _TOKENS_PER_IMAGE = 1000  # vendors charge 85 (low detail) to some 1,500 (full detail) per image
-_BYTES_PER_TOKEN = 4  # English prose in current vocabularies; the bytes of other scripts make up for their tokens
 MOST_TOKENS_PER_BYTE = 60
 """No body is estimated at more tokens than its bytes times this: the shortest image part has 16 bytes and a comma."""
 _NULL = Raw(b"null")
@@ -98,7 +99,7 @@ def read_contents(body: bytes) -> Contents:
     try:
         return _read(_body.decode(body), len(body))
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
-        return Contents(tokens=len(body) // _BYTES_PER_TOKEN)
+        return Contents(tokens=len(body) // BYTES_PER_TOKEN)
 
 
 def _read(body: _Body, size: int) -> Contents:
@@ -113,7 +114,7 @@ def _read(body: _Body, size: int) -> Contents:
         last_user=_cut(_text(asked)),
         turns=sum(message.role in _SPOKEN for message in body.messages) or 1,
         chars=chars - embedded,
-        tokens=(size - embedded) // _BYTES_PER_TOKEN + counts["images"] * _TOKENS_PER_IMAGE,
+        tokens=(size - embedded) // BYTES_PER_TOKEN + counts["images"] * _TOKENS_PER_IMAGE,
         group=body.prompt_cache_key or body.safety_identifier,
     )
 

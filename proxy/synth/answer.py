@@ -11,7 +11,7 @@ from typing import Any
 from proxy.core.chat import Chat
 from proxy.core.errors import ErrorKind, UpstreamFailure
 from proxy.core.events import Event, Finish, Start, Text, Tokens
-from proxy.core.usage import Usage
+from proxy.core.usage import Usage, tokens_of
 from proxy.synth.language import language_of
 from proxy.synth.rules import OfflineConfig, RuleConfig
 
@@ -22,7 +22,6 @@ LEVELS = ("rules",)
 """The levels of synthesis that are built in; the others of the configuration are passed over."""
 
 _PIECE = re.compile(r"\s*\S+")
-_BYTES_PER_TOKEN = 4
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,9 +49,9 @@ def synthesize(
     prompt = completion = 0
     for number, chat in enumerate(chats):
         said = _say(chat, config, occasion, satisfies)
-        prompt += _tokens(sum(len(message.text) for message in chat.messages))
+        prompt += tokens_of(sum(len(message.text) for message in chat.messages))
         for choice in range(number * chat.n, (number + 1) * chat.n):
-            completion += _tokens(len(said))
+            completion += tokens_of(len(said))
             events += [Text(piece, choice) for piece in _pieces(said)]
             events.append(Finish("stop", choice))
     events.append(Tokens(Usage(prompt, completion, source="counted")))
@@ -97,7 +96,3 @@ def _pieces(said: str) -> Iterator[str]:
         yield piece.group()
     if end < len(said):
         yield said[end:]
-
-
-def _tokens(size: int) -> int:
-    return (size + _BYTES_PER_TOKEN - 1) // _BYTES_PER_TOKEN

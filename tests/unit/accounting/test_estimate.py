@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from proxy.accounting.estimate import counted, tokens_of
+from proxy.accounting.estimate import counted
+from proxy.core.usage import tokens_of
 
 
 @pytest.mark.parametrize(("size", "tokens"), [(0, 0), (1, 1), (4, 1), (5, 2), (4000, 1000)])
