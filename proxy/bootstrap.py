@@ -22,6 +22,7 @@ from starlette.types import ASGIApp
 
 from proxy.adapters import logs
 from proxy.adapters.keys_sqlite import KnownKeys
+from proxy.adapters.ledger_memory import MemoryLedger
 from proxy.adapters.local_models import LocalModels
 from proxy.adapters.private import make_private
 from proxy.adapters.transport_http import HttpTransport
@@ -108,10 +109,11 @@ def assemble(
     }
     offline = partial(OfflineTransport, offline_paths, _satisfies)
     request_log = logs.RequestLog(snapshot.logging.format)
+    records = MemoryLedger()
     readiness = Readiness(live, LocalModels(transport))
     attempts = Attempts(transport, offline, dialects, readiness, clock)
     admission = Admission(clock)
-    engine = Engine(live, admission, attempts, inbound, [live, request_log], clock, pause)
+    engine = Engine(live, admission, attempts, inbound, [live, records, request_log], clock, pause)
     catalog = Catalog(live, transport, readiness)
     issued = KnownKeys((folder or state_folder(os.environ)) / KEYS_FILE)
 
@@ -146,7 +148,8 @@ def assemble(
         issued.close()
         request_log.flush()
 
-    return build_app(engine, door, catalog, readiness, reloader, dialects, Identities(live, issued, keys), running)
+    identities = Identities(live, issued, keys)
+    return build_app(engine, door, catalog, readiness, reloader, dialects, identities, records, running)
 
 
 @asynccontextmanager

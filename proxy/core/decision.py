@@ -194,7 +194,10 @@ class Decision:
 
 @dataclass(frozen=True, slots=True)
 class Attempt:
-    """One try at one target. `kind` is None for a success; `status` the upstream's, 0 if none came."""
+    """One try at one target. `kind` is None for a success; `status` the upstream's, 0 if none came.
+
+    `may_be_billed`: it failed, but only after the upstream had been given something to work on.
+    """
 
     upstream: str
     model: str
@@ -203,3 +206,4 @@ class Attempt:
     kind: ErrorKind | None = None
     status: int = 0
     first_token: float | None = None
+    may_be_billed: bool = False

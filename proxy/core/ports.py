@@ -100,6 +100,14 @@ class Ledger(Protocol):
     def write(self, record: UsageRecord) -> None: ...
 
 
+class Records(Protocol):
+    """What a ledger remembers."""
+
+    def latest(self, limit: int) -> Sequence[UsageRecord]:
+        """At most `limit` records, the newest first."""
+        ...
+
+
 @dataclass(frozen=True, slots=True)
 class IssuedKey:
     """A caller's key that was made at run time; `digest` is its SHA-256 in hexadecimal, the key itself is nowhere.

@@ -80,3 +80,8 @@ class UsageRecord:
     offline: str | None = None
     losses: tuple[str, ...] = ()
     facts: Mapping[str, object] = field(default_factory=dict)
+
+    @property
+    def may_be_billed(self) -> bool:
+        """True if the vendors may charge for more than `usage` says."""
+        return any(attempt.may_be_billed for attempt in self.attempts)

@@ -120,6 +120,7 @@ class Attempts:
                     outcome.kind if outcome else None,
                     (outcome.status or 0) if outcome else 200,
                     None if first is None else first - (started - journey.started),
+                    outcome is not None and outcome.sent and not (outcome.status or target.upstream.offline),
                 )
             )
 

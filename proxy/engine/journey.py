@@ -13,7 +13,7 @@ from proxy.routing.facts import Facts
 
 _NOTHING = Usage()
 _REMEMBERED = 1024
-_LONGEST = 1024  # characters of a header that lists losses
+_LONGEST = 1024  # characters of a header that lists losses, and of a name that an upstream gives itself
 
 
 class Journey:
@@ -97,7 +97,7 @@ class Journey:
             asked_model=inbound.peek.model if inbound else "",
             route=decision.route if decision else "",
             upstream=target.upstream.name if target else "",
-            model=self.reported_model or (target.model if target else ""),
+            model=self.reported_model[:_LONGEST] or (target.model if target else ""),
             mode=self.mode.value,
             attempts=tuple(self.attempts),
             status=self.status,

@@ -16,6 +16,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from proxy import __version__
 from proxy.core.errors import ProxyError
+from proxy.core.ports import Records
 from proxy.engine.catalog import Catalog
 from proxy.engine.door import Door
 from proxy.engine.live import Live
@@ -26,6 +27,7 @@ from proxy.web.admin.control import Control
 from proxy.web.admin.explain import Explain
 from proxy.web.admin.gate import AdminGate
 from proxy.web.admin.local_models import LocalModelsAdmin
+from proxy.web.admin.requests import Requests
 from proxy.web.admin.status import Status
 from proxy.web.asgi import CLOSE, SECURITY_HEADERS, timing_headers
 from proxy.web.identity import Identities, check_host
@@ -102,6 +104,7 @@ def build_app(
     reloader: Reloader,
     dialects: Mapping[str, UpstreamDialect],
     identities: Identities,
+    records: Records,
     lifespan: Lifespan,
 ) -> ASGIApp:
     """The application; `lifespan` is entered while the server runs."""
@@ -113,7 +116,7 @@ def build_app(
         *_control(Control(engine, chat, reloader), Explain(live, dialects)),
         *_local_models(LocalModelsAdmin(live, readiness)),
     ]
-    status = _status(Status(live, engine.admission, reloader))
+    status = _status(Status(live, engine.admission, door, reloader), Requests(records))
     routes = [*_public(live, catalog, identities), _admin([*status, *actions], identities)]
 
     @asynccontextmanager
@@ -173,8 +176,9 @@ def _public(live: Live, catalog: Catalog, identities: Identities) -> list[BaseRo
     ]
 
 
-def _status(status: Status) -> list[BaseRoute]:
+def _status(status: Status, requests: Requests) -> list[BaseRoute]:
     return [
+        Route("/requests", requests.list),
         Route("/status", status.status),
         Route("/health", status.health),
         Route("/statistics", status.statistics),

@@ -39,7 +39,7 @@ async def test_closed_without_the_key(proxy, one, method, path, headers):
 
 @pytest.mark.parametrize("headers", [{"authorization": f"Bearer {ADMIN}"}, {"x-api-key": ADMIN}])
 async def test_open_with_it(proxy, headers):
-    for path in ("status", "health", "statistics"):
+    for path in ("status", "health", "statistics", "requests"):
         assert (await proxy.get(f"/admin/{path}", headers)).status == 200
 
 
@@ -89,6 +89,45 @@ async def test_offline_answers_are_counted(proxy, one, two):
     assert (await proxy.admin("statistics"))["offline_answers"] == 1
 
 
+async def test_the_latest_requests_are_shown_with_every_try(proxy, one, two):
+    one.script(Script(status=401))
+    answer = await proxy.chat({"x-correlation-id": "order-7"}, stream=True)
+    one.script(Script(cut_frames=3, ending="reset"))
+    await proxy.chat(model="n", stream=True)
+    requests = (await proxy.admin("requests?limit=2"))["requests"]
+    newest, first = requests
+    assert (first["id"], first["correlation_id"]) == (answer.headers["x-request-id"], "order-7")
+    assert (first["stream"], first["asked_model"], first["route"], first["mode"]) == (True, "m", "all", "identity")
+    assert (first["upstream"], first["status"], first["ended"]) == ("two", 200, "stop")
+    assert [(a["upstream"], a["outcome"], a["status"]) for a in first["attempts"]] == [
+        ("one", "auth", 401),
+        ("two", "success", 200),
+    ]
+    assert (first["tokens"]["prompt"], first["tokens"]["completion"], first["tokens"]["source"]) == (7, 4, "vendor")
+    assert newest["asked_model"] == "n"
+    assert (await proxy.admin("requests?limit=1"))["requests"] == [newest]
+
+
+async def test_what_an_upstream_had_begun_may_be_billed(proxy, one):
+    """A refusal costs nothing; an answer that never came may."""
+    one.script(Script(status=404))
+    await proxy.chat()
+    one.script(Script(cut_head=0, ending="reset"), times=None)
+    await proxy.chat(model="n")
+    billed, free = (await proxy.admin("requests"))["requests"]
+    assert [(a["outcome"], a["may_be_billed"]) for a in free["attempts"]] == [
+        ("model_absent", False),
+        ("success", False),
+    ]
+    assert {(a["outcome"], a["may_be_billed"]) for a in billed["attempts"]} == {("fault", True), ("success", False)}
+    assert (free["may_be_billed"], billed["may_be_billed"]) == (False, True)
+
+
+@pytest.mark.parametrize("limit", ["0", "-1", "1001", "x", "", "²", "9" * 5000])
+async def test_a_limit_is_a_number_within_bounds(proxy, limit):
+    assert (await proxy.get(f"/admin/requests?limit={limit}", {"x-api-key": ADMIN})).status == 400
+
+
 async def test_health_tells_the_last_outcome(proxy, one):
     one.script(Script(status=401))
     await proxy.chat()
@@ -130,7 +169,7 @@ async def test_a_bad_trial_is_400(proxy, body):
 
 async def test_no_page_shows_a_key(proxy):
     await proxy.chat()
-    for path in ("status", "health", "statistics"):
+    for path in ("status", "health", "statistics", "requests"):
         body = (await proxy.get(f"/admin/{path}", {"x-api-key": ADMIN})).body.decode()
         assert CANARY not in body
         assert ADMIN not in body

@@ -11,6 +11,7 @@ from starlette.responses import Response
 from proxy import __version__
 from proxy.core.decision import Upstream
 from proxy.engine.admission import Admission
+from proxy.engine.door import Door
 from proxy.engine.live import Live
 from proxy.engine.reload import Reloader
 from proxy.web.respond import json_response
@@ -19,8 +20,9 @@ from proxy.web.respond import json_response
 class Status:
     """Read-only views of one process; with several workers each answers for itself and says so by its `worker`."""
 
-    def __init__(self, live: Live, admission: Admission, reloader: Reloader) -> None:
+    def __init__(self, live: Live, admission: Admission, door: Door, reloader: Reloader) -> None:
         self._live = live
+        self._door = door
         self._admission = admission
         self._reloader = reloader
 
@@ -60,6 +62,7 @@ class Status:
             "worker": os.getpid(),
             "uptime_seconds": round(self._live.clock.monotonic() - self._live.started, 3),
             "in_flight": self._live.under_way,
+            "buffered_bytes": self._door.buffered,
         }
 
     def _upstream(self, upstream: Upstream) -> dict[str, Any]:
