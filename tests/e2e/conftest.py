@@ -47,6 +47,7 @@ async def running(
     source: Callable[[], Snapshot] | None = None,
     folder: Path = NO_STATE,
     clock: Clock | None = None,
+    environment: Mapping[str, str] | None = None,
 ) -> AsyncIterator[Proxy]:
     """The whole product on a free port, in this event loop, under the server and settings it has in production.
 
@@ -59,7 +60,7 @@ async def running(
         if isinstance(clock, FakeClock):
             clock.advance(seconds)
 
-    snapshot = source() if source else loads(json.dumps(config).encode(), "routes.yaml", ENVIRONMENT)
+    snapshot = source() if source else loads(json.dumps(config).encode(), "routes.yaml", environment or ENVIRONMENT)
     app = bootstrap.assemble(snapshot, snapshot.server.admin_keys, source, folder, clock, pause)
     settings = uvicorn.Config(
         app, http=patient(snapshot.server), ws="none", lifespan="on", log_config=None, access_log=False,
@@ -76,7 +77,7 @@ async def running(
     try:
         patience = aiohttp.ClientTimeout(PATIENCE)
         async with aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=0), timeout=patience) as session:
-            proxy = Proxy(f"http://127.0.0.1:{listener.getsockname()[1]}", session)
+            proxy = Proxy(f"http://127.0.0.1:{listener.getsockname()[1]}", session, app=app)
             await proxy.get("/v1/models")  # the upstreams have been asked for their lists when the test begins
             yield proxy
     finally:

@@ -60,11 +60,12 @@ class Answer:
 
 @dataclass
 class Proxy:
-    """A running proxy; `url` has no path."""
+    """A running proxy; `url` has no path, `app` is what was put together, if it runs in this process."""
 
     url: str
     session: aiohttp.ClientSession
     lines: list[str] = field(default_factory=list)
+    app: Any = None
 
     @property
     def port(self) -> int:
