@@ -24,6 +24,10 @@ class _Answer:
         self._body = body
         self.headers = {"content-type": content_type}
 
+    @property
+    def has_more(self) -> bool:
+        return bool(self._body)
+
     async def read(self) -> bytes:
         body, self._body = self._body, b""
         return body

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
+from datetime import datetime
 from enum import Enum
 from typing import Any
 
@@ -22,7 +23,11 @@ class Mode(Enum):
 
 @dataclass(frozen=True, slots=True)
 class Timeouts:
-    """Seconds. `idle` counts silence between bytes of an answer; `attempt` one try in all; `total` the request."""
+    """Seconds. `idle` counts silence between bytes of an answer, `progress` the time between its words; `attempt` one
+    try in all; `total` the request.
+
+    With a `first_token_floor` the patience for the first token is learned, between it and `first_token`.
+    """
 
     connect: float = 2.0
     tls: float = 3.0
@@ -30,7 +35,9 @@ class Timeouts:
     write: float = 10.0
     first_byte: float = 30.0
     first_token: float = 60.0
+    first_token_floor: float | None = None
     idle: float = 60.0
+    progress: float = 120.0
     attempt: float = 300.0
     total: float = 600.0
 
@@ -76,6 +83,10 @@ class Origin:
         return host if self.port == default else f"{host}:{self.port}"
 
 
+THINKING = "reasoning_content"
+"""The field of a message or a delta in which clients read thinking text; the protocol itself has none."""
+
+
 @dataclass(frozen=True, slots=True)
 class Quirks:
     """How an upstream departs from its dialect; data, never code.
@@ -85,8 +96,13 @@ class Quirks:
     `unthinking` is said in place of reasoning_effort `none`. `irregular`: its answers are read and written anew, so
     that clients get the protocol where it leaves something out.
 
+    `choices` are the forms of `tool_choice` that it obeys, of `auto`, `none`, `required`, `named` and `allowed`, None
+    for all of them. With a field of `unstreamed` in the request it is asked for the whole and the stream is made here.
+
     Of messages: `unnamed` ones have no name; `no_nulls` in those of the assistant; `plain_text`: content that is
-    nothing but text is one string; `keeps_thinking`: turns with tool calls come back with their reasoning_content.
+    nothing but text is one string; `keeps_thinking`: turns with tool calls come back with their reasoning_content;
+    `thinks_as` is what it calls the field of thinking text, in requests and answers; `inline_images` come as data and
+    never by their address.
     """
 
     drop: tuple[str, ...] = ()
@@ -98,6 +114,10 @@ class Quirks:
     no_nulls: bool = False
     plain_text: bool = False
     keeps_thinking: bool = False
+    choices: frozenset[str] | None = None
+    unstreamed: tuple[str, ...] = ()
+    thinks_as: str = THINKING
+    inline_images: bool = False
 
 
 Classify = Callable[[int, Mapping[str, str], bytes], UpstreamFailure]
@@ -179,6 +199,7 @@ class Decision:
     """The ordered targets for one request, and why. `deadline` is seconds for the whole request.
 
     `pause` is the longest pause before a target is asked a second time, `longest_pause` the longest of all, in seconds.
+    `hedge` is the shortest wait before a second target is asked beside a slow one, None if that is never done.
     """
 
     route: str
@@ -189,14 +210,25 @@ class Decision:
     longest_pause: float = 4.0
     defaults: Mapping[str, Any] = field(default_factory=dict)
     strict_translation: bool = False
+    hedge: float | None = None
     why: tuple[Step, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Rest:
+    """Nothing is sent to a target for now: why, and until when if that is known (aware, in UTC)."""
+
+    why: ErrorKind
+    until: datetime | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Attempt:
     """One try at one target. `kind` is None for a success; `status` the upstream's, 0 if none came.
 
-    `may_be_billed`: it failed, but only after the upstream had been given something to work on.
+    `may_be_billed`: it failed, but only after the upstream had been given something to work on. `is_hedge`: it was
+    started beside another that was slow to begin. `estimate`: of an attempt that was called off for another, the tokens
+    of its prompt as we count them, since its vendor never told.
     """
 
     upstream: str
@@ -207,3 +239,5 @@ class Attempt:
     status: int = 0
     first_token: float | None = None
     may_be_billed: bool = False
+    is_hedge: bool = False
+    estimate: int = 0

@@ -106,6 +106,10 @@ class ErrorKind(Enum):
         503, _UPSTREAM, "upstream_auth", "The upstream refused the proxy's credentials.", "operator",
         other_key=True, next_target=True, offline=True,
     )  # fmt: skip
+    FORBIDDEN = ErrorFacts(
+        503, _UPSTREAM, "upstream_auth", "The upstream does not let the proxy's key use this model.", "operator",
+        other_key=True, next_target=True, offline=True,
+    )  # fmt: skip
     MONEY = ErrorFacts(
         503, _UPSTREAM, "upstream_quota", "The proxy's account at the upstream is exhausted.", "operator",
         other_key=True, next_target=True, offline=True,
@@ -145,6 +149,10 @@ class ErrorKind(Enum):
     IDLE_TIMEOUT = ErrorFacts(
         504, "timeout_error", "upstream_timeout", "The upstream fell silent.", "upstream",
         next_target=True, health=1.0, offline=True,
+    )  # fmt: skip
+    HEDGED = ErrorFacts(
+        503, "service_unavailable_error", "hedged", "Another attempt at the same request answered first.", "proxy",
+        next_target=True,
     )  # fmt: skip
     BROKEN_STREAM = ErrorFacts(
         502, _UPSTREAM, "stream_interrupted", "upstream stream interrupted", "upstream",

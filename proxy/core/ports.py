@@ -47,6 +47,11 @@ class WireResponse(Protocol):
         """True once all of the answer has come in, read or not."""
         ...
 
+    @property
+    def has_more(self) -> bool:
+        """True while something of the body is here that was not read yet."""
+        ...
+
     async def read(self) -> bytes:
         """The next piece of the decoded body, as it came; `b""` after the last. Back-pressure: reading is asking."""
         ...

@@ -57,7 +57,8 @@ class UsageRecord:
 
     `ended` is a finish reason (`stop`, `length`, `tool_calls`, …) or the name of an error kind in lower case.
     Times are seconds; `first_token` is None when no semantic delta was seen. `facts` is what routing knew of the
-    request (`plan`, and `tokens`, `has`, `task`, `complexity` where a rule had asked), in JSON's terms.
+    request (`plan`, and `tokens`, `has`, `task`, `complexity` where a rule had asked), in JSON's terms. `size` is the
+    bytes of its body.
     """
 
     id: str
@@ -80,6 +81,7 @@ class UsageRecord:
     offline: str | None = None
     losses: tuple[str, ...] = ()
     facts: Mapping[str, object] = field(default_factory=dict)
+    size: int = 0
 
     @property
     def may_be_billed(self) -> bool:

@@ -25,8 +25,10 @@ from proxy.core.secret import Secret
 from proxy.core.usage import add_usage, tokens_of
 from proxy.engine.heartbeat import Heartbeat
 from proxy.engine.journey import Journey
+from proxy.engine.race import Race
 from proxy.engine.readiness import Readying, Wish
 from proxy.engine.relay import hold_until_begun, relay
+from proxy.engine.vigil import Vigil
 from proxy.synth.rules import OfflineConfig
 from proxy.wire.crossing import Crossing, cross, insist, spoken_at, unsaid
 from proxy.wire.dialects import Answer, InboundDialect, Passage, UpstreamDialect
@@ -65,6 +67,8 @@ class Delivery:
     size: int
     priority: int = 0
     most_tries: int = 1
+    race: Race | None = None
+    """Set while another attempt may run beside the present one."""
 
 
 class Attempts:
@@ -85,44 +89,55 @@ class Attempts:
         self._clock = clock
         self._lingering: set[asyncio.Task[None]] = set()
 
-    async def make(self, delivery: Delivery, target: Target, key: Secret) -> None:
-        """Returns when the client has its answer or was told that it broke off.
+    async def make(
+        self, delivery: Delivery, target: Target, key: Secret, first_token: float | None = None
+    ) -> ErrorKind | None:
+        """Returns when the client has its answer (None) or was told that it broke off (why).
 
-        Raises UpstreamFailure while another target may still answer.
+        The upstream gets at most `first_token` seconds to begin a stream, where that is less than usual. Raises
+        UpstreamFailure while another target may still answer.
         """
         journey, started = delivery.journey, self._clock.monotonic()
         outcome: UpstreamFailure | None = None
         try:
-            await self._exchange(delivery, target, key)
+            await self._exchange(delivery, target, key, first_token)
         except UpstreamFailure as failure:
             outcome = self._blamed(delivery, failure)
-            if journey.target is None:
+            if journey.target is not target:
                 raise outcome from failure.__cause__
             await self._tell_break(delivery, outcome)
         except Exception as error:
             log.exception("attempt failed", extra={"request_id": journey.id})
             outcome = UpstreamFailure(ErrorKind.FAULT, type(error).__name__)
-            if journey.target is None:
+            if journey.target is not target:
                 raise outcome from error
             await self._tell_break(delivery, outcome)
         except asyncio.CancelledError:
-            outcome = UpstreamFailure(ErrorKind.CLIENT_GONE)
+            is_lost = delivery.race is not None and delivery.race.is_lost
+            outcome = UpstreamFailure(ErrorKind.HEDGED if is_lost else ErrorKind.CLIENT_GONE)
             raise
         finally:
-            now = self._clock.monotonic()
-            first = journey.first_token if journey.target is target else None
-            journey.attempts.append(
-                Attempt(
-                    target.upstream.name,
-                    target.model,
-                    key.fingerprint if key else None,
-                    now - started,
-                    outcome.kind if outcome else None,
-                    (outcome.status or 0) if outcome else 200,
-                    None if first is None else first - (started - journey.started),
-                    outcome is not None and outcome.sent and not (outcome.status or target.upstream.offline),
-                )
-            )
+            journey.attempts.append(self._attempt(delivery, target, key, started, outcome))
+        return outcome.kind if outcome else None
+
+    def _attempt(
+        self, delivery: Delivery, target: Target, key: Secret, started: float, outcome: UpstreamFailure | None
+    ) -> Attempt:
+        """What the record says of a try that began at `started` and has just ended."""
+        journey, race = delivery.journey, delivery.race
+        first = journey.first_token if journey.target is target else None
+        return Attempt(
+            target.upstream.name,
+            target.model,
+            key.fingerprint if key else None,
+            self._clock.monotonic() - started,
+            outcome.kind if outcome else None,
+            (outcome.status or 0) if outcome else 200,
+            None if first is None else first - (started - journey.started),
+            outcome is not None and outcome.sent and not (outcome.status or target.upstream.offline),
+            race is not None and race.is_second,
+            tokens_of(delivery.size) if outcome is not None and outcome.kind is ErrorKind.HEDGED else 0,
+        )
 
     def _blamed(self, delivery: Delivery, failure: UpstreamFailure) -> UpstreamFailure:
         """The same, or the deadline if it was that which ran out: then the upstream did not get its usual time."""
@@ -135,7 +150,7 @@ class Attempts:
         left = delivery.deadline - self._clock.monotonic()
         return self._ready.hold(target.upstream, lambda: _wish(delivery, target), left)
 
-    async def _exchange(self, delivery: Delivery, target: Target, key: Secret) -> None:
+    async def _exchange(self, delivery: Delivery, target: Target, key: Secret, first_token: float | None) -> None:
         inbound, upstream = delivery.inbound, target.upstream
         params = self._params(delivery, target)
         spoken = self._dialects[spoken_at(target, inbound.dialect, inbound.body, params)]
@@ -154,7 +169,7 @@ class Attempts:
             ) from error
         head = self._head(delivery, upstream, key)
         path = upstream.base + spoken.path(upstream.paths[spoken.name], target.model, inbound.peek.stream)
-        timeouts = self._timeouts(delivery, upstream)
+        timeouts = self._timeouts(delivery, upstream, first_token)
 
         def request(number: int) -> WireRequest:
             return WireRequest(upstream.origin, "POST", path, head, crossing.take(number), timeouts)
@@ -176,9 +191,12 @@ class Attempts:
         head = (*_REQUEST_HEAD, request_id, *upstream.headers(key))
         return (*head, *_occasion(delivery)) if upstream.offline else head
 
-    def _timeouts(self, delivery: Delivery, upstream: Upstream) -> Timeouts:
-        """The upstream's own, shortened to what is left of the request."""
+    def _timeouts(self, delivery: Delivery, upstream: Upstream, first_token: float | None) -> Timeouts:
+        """The upstream's own, shortened to what is left of the request and, for a stream, to `first_token`."""
         timeouts = upstream.timeouts if delivery.inbound.peek.stream else upstream.whole_timeouts
+        if first_token is not None and delivery.inbound.peek.stream:
+            first_byte = min(timeouts.first_byte, first_token)
+            timeouts = replace(timeouts, first_token=min(timeouts.first_token, first_token), first_byte=first_byte)
         left = delivery.deadline - self._clock.monotonic()
         if left >= timeouts.attempt or upstream.offline:
             return timeouts
@@ -214,7 +232,7 @@ class Attempts:
                 response.close()
         answer = crossing.answer(bodies)
         journey = self._commit(delivery, target, crossing)
-        self._account(journey, delivery, answer)
+        self._account(delivery, target, answer)
         journey.status = 200
         head = [(b"content-type", b"application/json"), (b"content-length", b"%d" % len(answer.body))]
         await delivery.reply.start(200, head + journey.receipt())
@@ -224,17 +242,15 @@ class Attempts:
         self, delivery: Delivery, target: Target, crossing: Crossing, request: Callable[[int], WireRequest]
     ) -> None:
         assert delivery.heartbeat is not None
-        reply, journey = delivery.reply, delivery.journey
+        reply = delivery.reply
         for number in range(crossing.count):
             passage = crossing.passage(number)
+            asked = asyncio.get_running_loop().time()
             response, timeouts = await self._open(delivery, target.upstream, request(number))
-            expiry = asyncio.get_running_loop().call_later(timeouts.attempt, response.expire, ErrorKind.IDLE_TIMEOUT)
-            waiting = asyncio.get_running_loop().call_later(
-                timeouts.first_token, response.expire, ErrorKind.FIRST_TOKEN_TIMEOUT
-            )
+            vigil = Vigil(response, passage, timeouts, asked)
             try:
                 held = await hold_until_begun(response, passage)
-                waiting.cancel()
+                vigil.begun()
                 if number == 0:
                     await self._begin(delivery, target, crossing)
                 delivery.heartbeat.heard()
@@ -244,10 +260,9 @@ class Attempts:
                     delivery.heartbeat.stop()
                     await reply.finish()
             finally:
-                waiting.cancel()
-                expiry.cancel()
+                vigil.stop()
                 self._part(response, passage)
-                self._account(journey, delivery, passage)
+                self._account(delivery, target, passage)
 
     async def _begin(self, delivery: Delivery, target: Target, crossing: Crossing) -> None:
         """The commit: from here on this target answers, or the client is told that it broke off."""
@@ -262,17 +277,20 @@ class Attempts:
 
     def _commit(self, delivery: Delivery, target: Target, crossing: Crossing) -> Journey:
         journey = delivery.journey
+        if delivery.race is not None:
+            journey.hedge = delivery.race.commit()
         journey.target, journey.mode, journey.losses = target, crossing.mode, tuple(crossing.losses)
         journey.offline = target.model if target.upstream.offline else None
         delivery.inbound.let_go()  # nobody else will be asked, and the answer may take long
         return journey
 
-    def _account(self, journey: Journey, delivery: Delivery, told: Answer | Passage) -> None:
+    def _account(self, delivery: Delivery, target: Target, told: Answer | Passage) -> None:
         """Take over what the answer says of itself; of several prompts' answers the usages add up.
 
         What no model said, and what a stream told of itself before it broke, is counted by us.
         """
-        if journey.target is None:
+        journey = delivery.journey
+        if journey.target is not target:
             return
         ours = counted(delivery.size, told.written)
         usage = told.usage or ours

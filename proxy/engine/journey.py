@@ -29,12 +29,14 @@ class Journey:
         "facts",
         "failures",
         "first_token",
+        "hedge",
         "id",
         "inbound",
         "losses",
         "mode",
         "offline",
         "reported_model",
+        "size",
         "started",
         "status",
         "target",
@@ -64,6 +66,10 @@ class Journey:
         self.usage: Usage = _NOTHING
         self.first_token: float | None = None
         self.losses: tuple[str, ...] = ()
+        self.hedge: str | None = None
+        """Which of two attempts answers, the `first` or the `second`; None if there was one at a time."""
+        self.size = 0
+        """Bytes of the request's body."""
         self.status = 0
         self.ended = ""
 
@@ -76,6 +82,8 @@ class Journey:
             headers.append((b"x-failsoft-route", _visible(self.decision.route)))
         if self.offline is not None:
             headers.append((b"x-failsoft-offline", self.offline.encode()))
+        if self.hedge is not None:
+            headers.append((b"x-failsoft-hedge", self.hedge.encode()))
         if self.losses:
             headers.append((b"x-failsoft-lossy", _visible("; ".join(self.losses)[:_LONGEST])))
         return headers
@@ -108,6 +116,7 @@ class Journey:
             offline=self.offline,
             losses=self.losses,
             facts=self.facts.known() if self.facts else {},
+            size=self.size,
         )
 
 

@@ -54,7 +54,7 @@ class Engine:
 
     async def serve(self, journey: Journey, inbound: Inbound, reply: Reply) -> None:
         """Answer one request. Returns when the answer is out, whole or broken off; raises ProxyError otherwise."""
-        journey.inbound = inbound
+        journey.inbound, journey.size = inbound, len(inbound.body)
         snapshot = self.live.snapshot
         facts = Facts(inbound, read_contents, self._clock.wall, snapshot.classifier)
         journey.facts = facts
@@ -152,11 +152,11 @@ class Engine:
         return Situation(
             kind=failure.kind,
             was_sent=failure.sent,
-            took=journey.attempts[-1].seconds if journey.attempts else 0.0,
+            took=_took(journey, target),
             connect_timeout=target.upstream.timeouts.connect,
             repeated=len(journey.attempts) - len({(made.upstream, made.model) for made in journey.attempts}),
             wakes=health.wakes_in(target, used),
-            others=sum(not health.is_open(one) for one in waiting),
+            others=sum(health.rest(one) is None for one in waiting),
             left=delivery.most_tries - journey.tries,
             time=delivery.deadline - self._clock.monotonic(),
         )
@@ -196,26 +196,21 @@ class Engine:
         """None if the client has its answer; raises ProxyError if no other target may be tried."""
         health, upstream = self.live.health, target.upstream
         failure: UpstreamFailure | None = None
+        kind: ErrorKind | None = ErrorKind.CLIENT_GONE  # unless it comes to an end of its own
         ticket = health.enter(target)
         self.live.enter(upstream.name)
         try:
-            failure = await self._attempt(delivery, target, key)
+            kind = await self._attempts.make(delivery, target, key)
+        except UpstreamFailure as raised:
+            failure, kind = raised, raised.kind
+            if not kind.facts.next_target:
+                raise rejection(failure) from failure
+            delivery.journey.failures.append((str(target), failure))
         finally:
-            kind = delivery.journey.attempts[-1].kind
             self.live.leave(upstream.name)
             health.settle(target, ticket, kind)
             health.settle_key(target, key, kind, failure.retry_after if failure else None)
         return failure
-
-    async def _attempt(self, delivery: Delivery, target: Target, key: Secret) -> UpstreamFailure | None:
-        try:
-            await self._attempts.make(delivery, target, key)
-        except UpstreamFailure as failure:
-            if not failure.kind.facts.next_target:
-                raise rejection(failure) from failure
-            delivery.journey.failures.append((str(target), failure))
-            return failure
-        return None
 
 
 def _priority(inbound: Inbound, snapshot: Snapshot) -> int:
@@ -224,6 +219,12 @@ def _priority(inbound: Inbound, snapshot: Snapshot) -> int:
         return OPERATOR
     plan = snapshot.plans.get(inbound.tenant.plan or "")
     return plan.priority if plan is not None else 0
+
+
+def _took(journey: Journey, target: Target) -> float:
+    """Seconds of the last try at the target; others may have ended since."""
+    place = (target.upstream.name, target.model)
+    return next((made.seconds for made in reversed(journey.attempts) if (made.upstream, made.model) == place), 0.0)
 
 
 def _offline_may_answer(delivery: Delivery, level: str) -> bool:

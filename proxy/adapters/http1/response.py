@@ -166,6 +166,10 @@ class Response:
         return self._is_complete
 
     @property
+    def has_more(self) -> bool:
+        return bool(self._pieces)
+
+    @property
     def has_head(self) -> bool:
         return self._has_head
 
