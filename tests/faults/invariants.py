@@ -60,6 +60,7 @@ def held(stage: Stage) -> dict[str, Any]:
         "slots": sum(gate.slots.held for gate in gates),
         "places in line": sum(gate.slots.waiting + len(gate._waiting) for gate in gates),
         "repetitions": sum(budget.under_way for budget in live.health._budgets.values()),
+        "probes": sum(breaker._is_probing for breaker in live.health._breakers.values()),
         "lingering answers": len(attempts._lingering),
         "connections in use": sum(len(pool._connections) - len(pool._idle) for pool in pools),
         "requests that wait for a connection": sum(len(pool._queue) for pool in pools),
