@@ -33,6 +33,7 @@ from proxy.config.compile import Snapshot
 from proxy.config.load import read
 from proxy.config.problems import ConfigError
 from proxy.core.clock import Clock, SystemClock
+from proxy.core.ports import Transport
 from proxy.core.secret import Secret
 from proxy.engine.admission import Admission
 from proxy.engine.attempt import Attempts
@@ -92,18 +93,19 @@ def assemble(
     folder: Path | None = None,
     clock: Clock | None = None,
     pause: Callable[[float], Awaitable[None]] = asyncio.sleep,
+    transport: Transport | None = None,
 ) -> ASGIApp:
     """The whole application around a snapshot; nothing runs before the server enters its lifespan.
 
     `source` reads the snapshot anew; without one the configuration stays as it is. `folder` is where the keys are that
     were made at run time, by default the state folder of this process. `clock` is the time by which policies decide,
-    `pause` waits for so many seconds of it.
+    `pause` waits for so many seconds of it, and `transport` carries requests to upstreams: over sockets, if not given.
     """
     clock = clock or SystemClock()
     dialects = wire_dialects.discover()
     inbound = wire_dialects.heard(dialects)
     live = Live(snapshot, clock)
-    transport = HttpTransport()
+    transport = transport or HttpTransport()
     offline_paths = {
         path: inbound[name] for u in snapshot.upstreams.values() if u.offline for name, path in u.paths.items()
     }
@@ -120,6 +122,7 @@ def assemble(
     def swapped() -> None:
         catalog.outdate()
         admission.adopt(live.snapshot.upstreams.values())
+        live.health.adopt(live.snapshot.upstreams)
 
     reloader = Reloader(live, source or (lambda: snapshot), swapped)
     hung_up = asyncio.Event()

@@ -10,13 +10,22 @@ from typing import Any
 from proxy.config.compile import Snapshot
 from proxy.config.question import Question, facts_of
 from proxy.core.decision import Decision, Mode, Target
-from proxy.core.errors import ProxyError
+from proxy.core.errors import ErrorKind, ProxyError
 from proxy.routing.explain import Explanation, as_json, explain, render
 from proxy.routing.facts import Facts
 from proxy.routing.orders import USUAL_ANSWER, cost
 from proxy.routing.view import View
 from proxy.wire.crossing import cross, insist, spoken_at, unsaid
 from proxy.wire.dialects import UpstreamDialect, heard
+
+_RESTS: Mapping[ErrorKind, str] = {
+    ErrorKind.RESTING: "breaker open",
+    ErrorKind.THROTTLE: "throttled",
+    ErrorKind.MONEY: "out of money",
+    ErrorKind.AUTH: "its keys are refused",
+    ErrorKind.FORBIDDEN: "its keys may not use the model",
+    ErrorKind.MODEL_ABSENT: "does not have the model",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,8 +145,9 @@ def _state(target: Target, view: View) -> Iterator[str]:
         return
     if view.is_down(name):
         yield "down"
-    if view.is_open(target):
-        yield "breaker open"
+    if (rest := view.rest(target)) is not None:
+        why = _RESTS.get(rest.why, f"rests ({rest.why.label})")
+        yield why if rest.until is None else f"{why} until {rest.until.isoformat(timespec='seconds')}"
     if busy := view.requests_at(name):
         yield f"{busy} in flight"
     if (first := view.first_token(target)) is not None:

@@ -8,12 +8,12 @@ from datetime import datetime
 
 from proxy.config.compile import Snapshot
 from proxy.config.problems import suggest
-from proxy.core.decision import Target, Upstream
+from proxy.core.decision import Rest, Target, Upstream
 from proxy.core.errors import ErrorKind, ProxyError
 from proxy.core.request import Inbound, Tenant
 from proxy.routing.contents import MOST_TOKENS_PER_BYTE, Contents, read_contents
 from proxy.routing.facts import Facts
-from proxy.routing.view import View
+from proxy.routing.view import RESTING, THROTTLED, View
 from proxy.synth.answer import LEVELS
 from proxy.wire.dialects import UpstreamDialect, heard
 
@@ -101,13 +101,13 @@ def _known(kind: str, name: str, names: Mapping[str, object]) -> None:
 class Assumed:
     """A view of which a part is assumed to be otherwise.
 
-    `down` says of upstreams whether they are, `opened` the same of the breakers of targets, `models` what upstreams
-    list. A level of offline answers that is not built in is never ready: the engine passes it over.
+    `down` says of upstreams whether they are, `rests` of targets why they are not asked (None: they are), `models` what
+    upstreams list. A level of offline answers that is not built in is never ready: the engine passes it over.
     """
 
     view: View
     down: Mapping[str, bool] = field(default_factory=dict)
-    opened: Mapping[str, bool] = field(default_factory=dict)
+    rests: Mapping[str, Rest | None] = field(default_factory=dict)
     models: Mapping[str, frozenset[str]] = field(default_factory=dict)
 
     @property
@@ -127,8 +127,14 @@ class Assumed:
     def is_open(self, target: Target) -> bool:
         if target.upstream.offline:
             return target.model not in LEVELS
-        assumed = self.opened.get(str(target))
-        return self.view.is_open(target) if assumed is None else assumed
+        name = str(target)
+        return self.rests[name] is not None if name in self.rests else self.view.is_open(target)
+
+    def rest(self, target: Target) -> Rest | None:
+        if target.upstream.offline:
+            return RESTING if self.is_open(target) else None
+        name = str(target)
+        return self.rests[name] if name in self.rests else self.view.rest(target)
 
     def first_token(self, target: Target) -> float | None:
         return self.view.first_token(target)
@@ -138,33 +144,34 @@ class Assumed:
 
 
 _HEALTH = {"down": True, "up": False}
-_BREAKER = {"open": True, "closed": False}
+_RESTS = {"open": RESTING, "throttled": THROTTLED, "closed": None}
 _LISTS = "lists:"
 
 
 def assume(view: View, states: Mapping[str, str], upstreams: Mapping[str, Upstream]) -> Assumed:
-    """`view`, but for what is said: `down` or `up` or `lists:MODEL,…` of an upstream, `open` or `closed` of a target.
+    """`view`, but for what is said: `down`, `up` or `lists:MODEL,…` of an upstream, `open`, `throttled` or `closed` of a
+    target.
 
     Several states of one name stand with spaces between them. Raises ValueError for a state or an upstream that there
     is not.
     """
     down: dict[str, bool] = {}
-    opened: dict[str, bool] = {}
+    rests: dict[str, Rest | None] = {}
     models: dict[str, frozenset[str]] = {}
     for name, state in ((name, state) for name, several in states.items() for state in several.split()):
         upstream, slash, _ = name.partition("/")
         if upstream not in upstreams:
             raise ValueError(f"the file has no upstream `{upstream[:64]}`{suggest(upstream, upstreams)}")
-        if slash and state in _BREAKER:
-            opened[name] = _BREAKER[state]
+        if slash and state in _RESTS:
+            rests[name] = _RESTS[state]
         elif not slash and state in _HEALTH:
             down[name] = _HEALTH[state]
         elif not slash and state.startswith(_LISTS):
             models[name] = frozenset(state.removeprefix(_LISTS).split(","))
         else:
             raise ValueError(f"`{name}` can be assumed {_wanted(slash)}, not `{state[:64]}`")
-    return Assumed(view, down, opened, models)
+    return Assumed(view, down, rests, models)
 
 
 def _wanted(slash: str) -> str:
-    return "`open` or `closed`" if slash else "`down`, `up` or `lists:MODEL,…`"
+    return "`open`, `throttled` or `closed`" if slash else "`down`, `up` or `lists:MODEL,…`"

@@ -6,7 +6,8 @@ Rules, for the models among the candidates (offline answers that follow them com
        failed longest ago first.
     3. If all of several rest, the one that failed longest ago is asked, once a second; all other requests move on at
        once.
-    4. Whose keys all rest cannot be asked, and does not count.
+    4. Whose keys all rest, or who said a moment ago that it does not have the model, cannot be asked, and does not
+       count.
 """
 
 from __future__ import annotations
@@ -31,7 +32,7 @@ def course(candidates: Sequence[Target], health: Health, skip: Skip) -> Iterator
         if target.upstream.offline:
             yield target
             continue
-        if (failure := health.keys_rest(target)) is not None:
+        if (failure := health.obstacle(target)) is not None:
             skip(target, failure)
             continue
         models += 1

@@ -1,18 +1,20 @@
 """What is known of the health of targets and keys, by name, so that it outlives snapshots.
 
-A breaker and a retry budget for each target, a pool of keys for each upstream.
+A breaker and a retry budget for each target, a pool of keys for each upstream, and the models that are absent.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from datetime import timedelta
 from typing import Any
 
 from proxy.core.clock import Clock
-from proxy.core.decision import Target, Upstream
+from proxy.core.decision import Rest, Target, Upstream
 from proxy.core.errors import ErrorKind, UpstreamFailure
 from proxy.core.secret import Secret
+from proxy.policy.absence import Absences
 from proxy.policy.breaker import Admission, Breaker, BreakerConfig, Ticket
 from proxy.policy.keyring import Keyring
 from proxy.policy.retry import Budget
@@ -39,6 +41,7 @@ class Health:
         self._breakers: dict[Place, Breaker] = {}
         self._rings: dict[str, Keyring] = {}
         self._budgets: dict[Place, Budget] = {}
+        self._absences = Absences()
         self._changes = 0
         self._due = math.inf
         """The next moment at which time alone changes what `is_open` answers."""
@@ -61,6 +64,43 @@ class Health:
     def breaker_is_open(self, target: Target) -> bool:
         breaker = self._breakers.get((target.upstream.name, target.model))
         return breaker is not None and breaker.is_open(self._clock.monotonic())
+
+    def rest(self, target: Target) -> Rest | None:
+        """Why nothing is sent to the target for now, and until when; None if it may be asked."""
+        failure = self.obstacle(target)
+        if failure is None and self.breaker_is_open(target):
+            failure = self.refusal(target)
+        if failure is None:
+            return None
+        until = None if failure.retry_after is None else self._clock.wall() + timedelta(seconds=failure.retry_after)
+        return Rest(failure.kind, until)
+
+    def obstacle(self, target: Target) -> UpstreamFailure | None:
+        """In place of an attempt: why the target cannot be asked at all, whoever else rests; None if it can."""
+        failure = self.keys_rest(target)
+        if failure is None and self._absences:
+            until = self._absences.until(target.upstream.name, target.model, self._clock.monotonic())
+            if until is not None:
+                return UpstreamFailure(ErrorKind.MODEL_ABSENT, "the upstream said so", sent=False)
+        return failure
+
+    def appeared(self, upstream: str, models: Iterable[str]) -> None:
+        """The upstream has these models now."""
+        if self._absences:
+            self._absences.forget(upstream, models)
+
+    def adopt(self, upstreams: Mapping[str, Upstream]) -> None:
+        """There are other upstreams now, perhaps with other keys: forget the keys that are gone.
+
+        Breakers stay, known by name, for an upstream may come back.
+        """
+        for name, ring in list(self._rings.items()):
+            upstream = upstreams.get(name)
+            if upstream is None:
+                del self._rings[name]
+            else:
+                ring.forget_all_but(keys_of(upstream))
+        self._changes += 1
 
     def admission(self, target: Target) -> Admission:
         breaker = self._breakers.get((target.upstream.name, target.model))
@@ -94,6 +134,8 @@ class Health:
         if target.upstream.offline:
             return
         place = (target.upstream.name, target.model)
+        if kind is ErrorKind.MODEL_ABSENT:
+            self._absences.note(*place, self._clock.monotonic())
         weight = 0.0 if kind is None else kind.facts.health or None
         breaker = self._breakers.pop(place, None) or Breaker(self._config(place[0]))
         self._breakers[place] = breaker  # who was used last is forgotten last
@@ -157,6 +199,14 @@ class Health:
             del self._budgets[next(iter(self._budgets))]
         return budget
 
+    def throttled(self, upstream: Upstream) -> dict[str, float]:
+        """The models that the upstream is too busy with for us, and for how many seconds more."""
+        ring, now = self._rings.get(upstream.name), self._clock.monotonic()
+        if ring is None:
+            return {}
+        known = {model: ring.wakes(keys_of(upstream), model, now) for model in ring.models(ErrorKind.THROTTLE)}
+        return {model: w[0] - now for model, w in known.items() if w is not None and w[1] is ErrorKind.THROTTLE}
+
     def describe_keys(self, upstream: Upstream) -> list[dict[str, Any]]:
         """The form shown under `/admin/status`."""
         return self._ring(upstream).describe(upstream.keys, self._clock.monotonic())
@@ -166,18 +216,18 @@ class Health:
 
     def describe(self, upstream: str) -> dict[str, Any]:
         """The form shown under `/admin/status`; `isOpen` of the upstream: all of its models that were asked are."""
-        rows = [self._row(model, breaker) for (name, model), breaker in self._breakers.items() if name == upstream]
+        rows = [self._row(place, breaker) for place, breaker in self._breakers.items() if place[0] == upstream]
         return {
             "isOpen": bool(rows) and all(row["isOpen"] for row in rows),
             "config": self._config(upstream).model_dump(),
             "targets": sorted(rows, key=lambda row: str(row["model"])),
         }
 
-    def _row(self, model: str, breaker: Breaker) -> dict[str, Any]:
-        now = self._clock.monotonic()
+    def _row(self, place: Place, breaker: Breaker) -> dict[str, Any]:
+        now, budget = self._clock.monotonic(), self._budgets.get(place) or Budget()
         rate, until = breaker.success_rate(now), breaker.opens_again(now)
         return {
-            "model": model,
+            "model": place[1],
             "isOpen": breaker.is_open(now),
             "state": breaker.state(now).value,
             "success_rate": None if rate is None else round(rate, 4),
@@ -185,6 +235,7 @@ class Health:
             "failures": breaker.failures,
             "openings": breaker.openings,
             "probes_in_seconds": None if until is None else round(until - now, 3),
+            "retry_budget": budget.describe(),
         }
 
     def _note(self, breaker: Breaker, now: float, *, was_open: bool) -> None:

@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 from proxy.accounting.statistics import Statistics
 from proxy.config.compile import Snapshot
 from proxy.core.clock import Clock
-from proxy.core.decision import Target
+from proxy.core.decision import Rest, Target
 from proxy.core.usage import UsageRecord
 from proxy.engine.health import Health
 from proxy.policy.breaker import BreakerConfig
@@ -52,9 +52,10 @@ class Live:
         return self._listed.get(upstream)
 
     def note_listed(self, upstream: str, models: Sequence[str]) -> None:
-        now = frozenset(models)
-        if self._listed.get(upstream) != now:
+        now, before = frozenset(models), self._listed.get(upstream)
+        if before != now:
             self._listed[upstream] = now
+            self.health.appeared(upstream, now - (before or frozenset()))
             self._changes += 1
 
     def loaded(self, upstream: str) -> frozenset[str]:
@@ -62,8 +63,9 @@ class Live:
         return self._loaded.get(upstream, frozenset())
 
     def note_loaded(self, upstream: str, models: frozenset[str]) -> None:
-        if self.loaded(upstream) != models:
+        if (before := self.loaded(upstream)) != models:
             self._loaded[upstream] = models
+            self.health.appeared(upstream, models - before)
             self._changes += 1
 
     def is_down(self, upstream: str) -> bool:  # noqa: ARG002 — nothing takes an upstream down yet
@@ -71,6 +73,9 @@ class Live:
 
     def is_open(self, target: Target) -> bool:
         return self.health.is_open(target)
+
+    def rest(self, target: Target) -> Rest | None:
+        return self.health.rest(target)
 
     def first_token(self, target: Target) -> float | None:
         """Moving average of seconds to the first token, None before the first."""

@@ -4,7 +4,8 @@ Rules:
     1. A key that is throttled rests for that model alone, as long as the vendor says (1 s to an hour), else for 5 s,
        doubled each time up to a minute. A success ends the doubling.
     2. A key whose account has no money rests for all models, 15 minutes, doubled up to a day.
-    3. A key that is refused rests for all models, 10 minutes: somebody has to look at it.
+    3. A key that is refused rests for all models, 10 minutes: somebody has to look at it. One that may not use a model
+       rests for that model alone.
     4. Being throttled is no want of money, nor the reverse: each has its own row in the table and its own doubling.
     5. Keys that are awake are lent in turn, each as often as it does well: one that is always refused gets a tenth of a
        good one's share. A key that wakes up does not make up for what it missed.
@@ -40,6 +41,7 @@ RULES: Mapping[ErrorKind, Rule] = {
     ErrorKind.THROTTLE: Rule(5.0, 60.0, hears=True, per_model=True),
     ErrorKind.MONEY: Rule(900.0, 86400.0),
     ErrorKind.AUTH: Rule(600.0, 600.0),
+    ErrorKind.FORBIDDEN: Rule(600.0, 600.0, per_model=True),
 }
 SHORTEST, LONGEST = 1.0, 3600.0
 """Seconds; what a vendor may ask for."""
@@ -128,6 +130,16 @@ class Keyring:
         """The next moment at which any key wakes up."""
         ends = [rest.until for key in self._keys.values() for rest in key.rests.values() if rest.until > now]
         return min(ends, default=None)
+
+    def models(self, kind: ErrorKind) -> set[str]:
+        """The models for which some key rests, or rested lately, for this reason."""
+        return {model for key in self._keys.values() for why, model in key.rests if why is kind}
+
+    def forget_all_but(self, keys: Sequence[Secret]) -> None:
+        """The upstream has these keys and no others any more."""
+        kept = {key.fingerprint for key in keys}
+        for gone in [fingerprint for fingerprint in self._keys if fingerprint not in kept]:
+            del self._keys[gone]
 
     def describe(self, keys: Sequence[Secret], now: float) -> list[dict[str, Any]]:
         """The form shown under `/admin/status`: keys by their fingerprints."""

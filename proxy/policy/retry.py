@@ -94,26 +94,31 @@ def _pause(now: Situation, base: float, most: float, chance: float) -> float | N
 class Budget:
     """The repetitions that one target can bear."""
 
-    __slots__ = ("_under_way", "tokens")
+    __slots__ = ("tokens", "under_way")
 
     def __init__(self) -> None:
         self.tokens = CAPACITY
-        self._under_way = 0
+        self.under_way = 0
+        """Repetitions that have begun and not ended."""
 
     def take(self, now: Situation, active: int) -> int | None:
         """Begin a repetition while `active` requests are at the upstream; what it cost, None if it is too much."""
         cost = 0 if is_free(now) else _KEY_COST if now.kind in RULES else _COST
-        if cost > self.tokens or self._under_way + 1 > max(_ALWAYS, _SHARE * active):
+        if cost > self.tokens or self.under_way + 1 > max(_ALWAYS, _SHARE * active):
             return None
         self.tokens -= cost
-        self._under_way += 1
+        self.under_way += 1
         return cost
 
     def give_back(self, cost: int, *, is_success: bool) -> None:
         """The repetition has ended."""
-        self._under_way -= 1
+        self.under_way -= 1
         if is_success:
             self.tokens = min(CAPACITY, self.tokens + cost)
+
+    def describe(self) -> dict[str, int]:
+        """The form shown under `/admin/status`."""
+        return {"tokens": self.tokens, "capacity": CAPACITY, "under_way": self.under_way}
 
     def earn(self) -> None:
         """A request had success at its first try."""

@@ -68,7 +68,7 @@ def explain(table: RouteTable, facts: Facts, view: View) -> Explanation:
 
 
 def _first_ready(decision: Decision, view: View) -> Target | None:
-    return next((t for t in decision.candidates if not view.is_down(t.upstream.name) and not view.is_open(t)), None)
+    return next((t for t in decision.candidates if not view.is_down(t.upstream.name) and view.rest(t) is None), None)
 
 
 def no_notes(_target: Target) -> Sequence[str]:

@@ -95,6 +95,9 @@ class RouteConfig(Section):
     """The targets, the preferred first."""
     order: Order = "listed"
     """How the targets are ranked for each request."""
+    when_throttled: Literal["local", "next"] = "local"
+    """Who steps in for a cloud's model until the limit that it named is over: one's own machines first, or simply the
+    next target."""
     params: Params
     """Fields of the request that are set, whatever the caller wrote."""
     deadline: Duration = 600.0

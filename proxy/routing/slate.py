@@ -23,6 +23,8 @@ class Slate:
     """Three lists that follow each other: `ready` and `resting` models, `offline` answers.
 
     A target rests while its upstream is down or its breaker open: it is the last resort before the offline answers.
+    From the place of the first one that is throttled in a cloud, one's own machines come first (`cut`), unless the
+    route `keeps_order`: what a cloud turns away is best not sent to the next one.
     `kept` is the model that `upstream/*` keeps, None where each upstream chooses. `skipped` says what was left out.
     """
 
@@ -32,6 +34,7 @@ class Slate:
     prices: Prices
     kept: str | None
     refuses_offline: bool
+    keeps_order: bool = False
     ready: list[Target] = field(default_factory=list)
     resting: list[Target] = field(default_factory=list)
     offline: list[Target] = field(default_factory=list)
@@ -39,6 +42,7 @@ class Slate:
     refused: list[tuple[Target, Refusal]] = field(default_factory=list)
     seen: set[tuple[str, str]] = field(default_factory=set)
     is_ranked: bool = False
+    cut: int | None = None
 
     def add_named(self, targets: Sequence[Target], params: Mapping[str, Any]) -> None:
         """What the caller named, in its own order; an offline answer that was asked for by name is no last resort."""
@@ -66,6 +70,8 @@ class Slate:
 
         Raises ProxyError: CONTEXT or BAD_REQUEST if only the content stands against the models, else NO_CANDIDATE.
         """
+        if self.cut is not None:
+            self.ready[self.cut :] = sorted(self.ready[self.cut :], key=lambda target: not target.upstream.local)
         models = (*self.ready, *self.resting)
         if not models and not self.offline and self.refused:
             raise self._cannot_take()
@@ -76,8 +82,17 @@ class Slate:
         return (*models, *self.offline)
 
     def _place(self, target: Target) -> None:
-        rests = self.view.is_down(target.upstream.name) or self.view.is_open(target)
-        (self.resting if rests else self.ready).append(target)
+        if not (self.view.is_down(target.upstream.name) or self.view.is_open(target)):
+            self.ready.append(target)
+            return
+        self.resting.append(target)
+        if self.cut is None and not self.keeps_order and self._is_throttled(target):
+            self.cut = len(self.ready)
+
+    def _is_throttled(self, target: Target) -> bool:
+        """True for a cloud's model whose keys all wait for the vendor's limit."""
+        rest = self.view.rest(target)
+        return not target.upstream.local and rest is not None and rest.why is ErrorKind.THROTTLE
 
     def _fit(self, targets: Sequence[Target], params: Mapping[str, Any]) -> Iterator[Target]:
         """Those that can serve the request, with their model settled; the reason is kept for the others."""

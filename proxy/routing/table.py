@@ -124,7 +124,8 @@ class RouteTable:
         """All targets that the request may go to."""
         named = self._named(rule, facts, view)
         kept = self.names.kept(facts.model) if named is None else named.kept
-        slate = Slate(facts, view, self._families, self.prices, kept, refuses)
+        keeps_order = rule is not None and rule.config.when_throttled == "next"
+        slate = Slate(facts, view, self._families, self.prices, kept, refuses, keeps_order)
         if trace is not None:
             trace.skipped = slate.skipped
         if named is not None and (rule is None or rule.takes_all):

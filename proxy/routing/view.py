@@ -6,7 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Protocol
 
-from proxy.core.decision import Target
+from proxy.core.decision import Rest, Target
+from proxy.core.errors import ErrorKind
 
 
 class View(Protocol):
@@ -31,7 +32,12 @@ class View(Protocol):
         ...
 
     def is_open(self, target: Target) -> bool:
-        """True while the target's breaker lets nothing through, not even a probe."""
+        """True while nothing is sent to the target: its breaker lets no probe through, or all of its keys rest."""
+        ...
+
+    def rest(self, target: Target) -> Rest | None:
+        """Why the target is not asked for now; besides what `is_open` knows of, it may have said that it lacks the
+        model."""
         ...
 
     def first_token(self, target: Target) -> float | None:
@@ -43,18 +49,24 @@ class View(Protocol):
         ...
 
 
+RESTING = Rest(ErrorKind.RESTING)
+THROTTLED = Rest(ErrorKind.THROTTLE)
+"""What is assumed, without an end."""
+
+
 @dataclass(frozen=True, slots=True)
 class StillView:
     """An assumed state, for explanations without a server and for tests: by default all is well and idle.
 
-    `opened` and `first_tokens` are keyed by `upstream/model`. Nothing is in the cache, so the level `stale` has no
-    answer.
+    `opened`, `throttled` and `first_tokens` are keyed by `upstream/model`. Nothing is in the cache, so the level
+    `stale` has no answer.
     """
 
     models: Mapping[str, frozenset[str]] = field(default_factory=dict)
     warm: Mapping[str, frozenset[str]] = field(default_factory=dict)
     down: frozenset[str] = frozenset()
     opened: frozenset[str] = frozenset({"offline/stale"})
+    throttled: frozenset[str] = frozenset()
     first_tokens: Mapping[str, float] = field(default_factory=dict)
     busy: Mapping[str, int] = field(default_factory=dict)
     version: int = 0
@@ -69,7 +81,12 @@ class StillView:
         return upstream in self.down
 
     def is_open(self, target: Target) -> bool:
-        return str(target) in self.opened
+        return str(target) in self.opened or str(target) in self.throttled
+
+    def rest(self, target: Target) -> Rest | None:
+        if str(target) in self.throttled:
+            return THROTTLED
+        return RESTING if str(target) in self.opened else None
 
     def first_token(self, target: Target) -> float | None:
         return self.first_tokens.get(str(target))

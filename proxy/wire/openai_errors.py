@@ -77,6 +77,8 @@ _BY_STATUS: Final[Mapping[int, ErrorKind]] = {
     503: ErrorKind.OVERLOAD,
     529: ErrorKind.OVERLOAD,
 }
+_OF_MODELS: Final = re.compile(r"\bmodels?\b", re.IGNORECASE)
+_DENIALS: Final = frozenset({ErrorKind.AUTH, ErrorKind.MODEL_ABSENT})
 _CLIENTS: Final = frozenset({ErrorKind.REJECTED, ErrorKind.CONTEXT})
 """Kinds whose message the client may read: it is about the client's own request."""
 
@@ -148,7 +150,21 @@ def classify_inband(error: Any, default: ErrorKind = ErrorKind.FAULT) -> Upstrea
     )
 
 
+def denied(status: int, kind: ErrorKind, words: str) -> ErrorKind:
+    """`kind`, or FORBIDDEN where a 403 speaks of a model: the key is good, and others may use that model with theirs.
+
+    OpenAI says it with the code `model_not_found`, Groq with `model_permission_blocked_org`, others in words.
+    """
+    is_of_model = status == 403 and kind in _DENIALS and _OF_MODELS.search(words.replace("_", " ")) is not None
+    return ErrorKind.FORBIDDEN if is_of_model else kind
+
+
 def _kind(status: int, complaint: Complaint | None) -> ErrorKind:
+    kind = _first_kind(status, complaint)
+    return kind if complaint is None else denied(status, kind, " ".join((complaint.message, *complaint.codes)))
+
+
+def _first_kind(status: int, complaint: Complaint | None) -> ErrorKind:
     if status < 300:
         return ErrorKind.NOT_AN_ANSWER
     if complaint is not None:

@@ -200,4 +200,5 @@ async def test_the_state_is_shown_and_survives_a_reload(one, two, clock):
     assert (shown["isOpen"], row["isOpen"], row["state"], row["model"]) == (True, True, "open", "m")
     assert (row["success_rate"], row["successes"], row["failures"], row["openings"]) == (0.0, 0, 5, 1)
     assert 4 <= row["probes_in_seconds"] <= 6
+    assert row["retry_budget"] == {"tokens": 500 - 14 * 2, "capacity": 500, "under_way": 0}
     assert shown["config"]["consecutive"] == 7

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import json
 from collections import Counter
 from typing import Any
 
 import pytest
 
+from proxy.config.load import loads
 from proxy.core.clock import FakeClock
 from tests.e2e import conftest
-from tests.e2e.conftest import Serve
+from tests.e2e.conftest import Serve, running
 from tests.e2e.harness import ADMIN, ENVIRONMENT, Proxy, document, upstream
 from tests.upstream import FakeUpstream, Request, Script, Seen
 
@@ -108,6 +110,20 @@ async def test_a_key_that_is_throttled_for_one_model_serves_others(serve: Serve,
     assert (await proxy.chat(model="n")).headers["x-failsoft-upstream"] == "one"
 
 
+async def test_a_key_that_may_not_use_a_model_serves_others(serve: Serve, one, clock):
+    """A 403 that speaks of the model parks the key for that model; a 401 parks it whole, see above."""
+    denial = Script(status=403, error={"message": "No access to model m.", "code": "model_not_found"})
+    proxy = await serve(document({"one": pool(one)}), clock)
+    one.script(denial, model="m", when=lambda request: key_of(request) == 0, times=None)
+    for _ in range(3):
+        assert (await proxy.chat(model="m")).headers["x-failsoft-upstream"] == "one"
+    assert used(one) == [0, 1, 1, 1]
+    assert (await shown(proxy))[0]["rests"] == [{"because": "forbidden", "model": "m", "seconds": 600}]
+    for _ in range(4):
+        await proxy.chat(model="n")
+    assert Counter(used(one)[4:]) == {0: 2, 1: 2}
+
+
 async def test_when_all_keys_rest_the_next_target_answers_without_asking(serve: Serve, one, two, clock):
     """The rate-limit lock: until its reset the throttled upstream gets nothing at all."""
     proxy = await serve(document({"one": pool(one), "two": upstream(two)}), clock)
@@ -157,3 +173,22 @@ async def test_nothing_shows_a_key(serve: Serve, one, clock):
     rows = await shown(proxy)
     assert len({row["key"] for row in rows}) == 3
     assert [row["refusals"] for row in rows] == [{"auth": 1}, {}, {}]
+
+
+async def test_a_reload_forgets_the_keys_that_are_gone(one, clock):
+    """A key that comes back later is a new one: the vendor may have made it good meanwhile."""
+    written = document({"one": pool(one)})
+
+    def source():
+        return loads(json.dumps(written).encode(), "routes.yaml", ENVIRONMENT | KEYS)
+
+    async with running(written, source, clock=clock) as proxy:
+        refuse(one, 0, Script(status=401), times=1)
+        await proxy.chat()
+        for keys in (["${E2E_KEY_1}"], ["${E2E_KEY_0}", "${E2E_KEY_1}"]):
+            written["upstreams"]["one"]["keys"] = keys
+            assert (await proxy.post("/admin/reload", b"", {"x-api-key": ADMIN})).json["ok"]
+        assert [row["rests"] for row in await shown(proxy)] == [[], []]
+        for _ in range(4):
+            await proxy.chat()
+    assert set(used(one)[2:]) == {0, 1}

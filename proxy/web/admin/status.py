@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from datetime import timedelta
 from typing import Any
 
 from starlette.requests import Request
@@ -75,12 +76,25 @@ class Status:
             "disabled_because": upstream.disabled,
             "keys": [key.fingerprint for key in upstream.keys],
             "key_pool": self._live.health.describe_keys(upstream),
+            "throttled": self._throttled(upstream),
             "in_flight": self._live.requests_at(upstream.name),
             "slots": None if upstream.offline else self._admission.crowd(upstream),
             "models_listed": None if listed is None else len(listed),
             "breaker": None if upstream.offline else self._live.health.describe(upstream.name),
             **self._live.statistics.of(upstream.name).describe(),
         }
+
+    def _throttled(self, upstream: Upstream) -> list[dict[str, Any]]:
+        """The models that are not asked until the vendor's limit is over, and when that is."""
+        now = self._live.clock.wall()
+        return [
+            {
+                "model": model,
+                "until": (now + timedelta(seconds=seconds)).isoformat(timespec="seconds"),
+                "seconds": round(seconds, 3),
+            }
+            for model, seconds in sorted(self._live.health.throttled(upstream).items())
+        ]
 
     def _outcome(self, name: str) -> dict[str, Any]:
         row = self._live.statistics.of(name)

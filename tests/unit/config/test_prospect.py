@@ -73,6 +73,7 @@ def test_the_present() -> None:
     )
     seen = asked(CHAT, view)
 
+    assert asked(CHAT, StillView(throttled=frozenset({"cloud/b"}))).prospects["cloud/b"].state == ("throttled",)
     assert seen.prospects["home/a"].state == ("down",)
     assert seen.prospects["cloud/b"].state == ("breaker open",)
     assert seen.prospects["chat/c"].state == ("2 in flight", "first token after 0.41 s")

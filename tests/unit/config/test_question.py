@@ -10,7 +10,7 @@ from proxy.config.question import Assumed, Question, assume, facts_of
 from proxy.core.decision import Target
 from proxy.core.errors import ErrorKind, ProxyError
 from proxy.routing.facts import Facts
-from proxy.routing.view import StillView
+from proxy.routing.view import RESTING, THROTTLED, StillView
 from proxy.synth.answer import LEVELS
 from proxy.wire.dialects import discover
 
@@ -73,11 +73,12 @@ def test_what_cannot_be_asked(question: Question, kind: ErrorKind, told: str) ->
 
 def test_what_is_assumed_and_what_is_as_it_is() -> None:
     still = StillView(down=frozenset({"away"}), first_tokens={"home/a": 0.5}, busy={"home": 3})
-    states = {"home": "down", "away": "up", "home/a": "open", "home/b": "closed"}
+    states = {"home": "down", "away": "up", "home/a": "open", "home/b": "closed", "home/c": "throttled"}
     view = assume(still, states, SNAPSHOT.upstreams)
 
     assert (view.is_down("home"), view.is_down("away"), view.is_down("other")) == (True, False, False)
-    assert (view.is_open(target("home/a")), view.is_open(target("home/b"))) == (True, False)
+    assert [view.is_open(target(f"home/{model}")) for model in "abcd"] == [True, False, True, False]
+    assert [view.rest(target(f"home/{model}")) for model in "abcd"] == [RESTING, None, THROTTLED, None]
     assert (view.first_token(target("home/a")), view.requests_at("home")) == (0.5, 3)
 
 
@@ -99,7 +100,7 @@ def test_levels_that_are_not_built_in_never_answer() -> None:
     [
         ({"hom": "down"}, "no upstream `hom`; did you mean `home`?"),
         ({"home": "open"}, "`down`, `up` or `lists:MODEL"),
-        ({"home/a": "down"}, "`open` or `closed`"),
+        ({"home/a": "down"}, "`open`, `throttled` or `closed`"),
     ],
 )
 def test_states_that_there_are_not(states: dict[str, str], told: str) -> None:

@@ -103,6 +103,22 @@ def test_throttling_is_no_want_of_money_and_the_reverse():
     assert ring.wakes([A, B], "m", 5.0) == (900.0, K.MONEY)
 
 
+def test_a_key_that_may_not_use_a_model_is_good_for_others():
+    ring = Keyring()
+    ring.settle(A, "m", K.FORBIDDEN, 2.0, 0.0)
+    assert ring.lend([A], "m", 599.0) is None
+    assert ring.lend([A], "m", 600.0) == ring.lend([A], "other", 0.0) == A
+
+
+def test_keys_that_are_gone_are_forgotten():
+    ring = Keyring()
+    for key in KEYS:
+        ring.settle(key, "m", K.MONEY, None, 0.0)
+    ring.forget_all_but([B])
+    assert ring.lend(KEYS, "m", 1.0) in (A, C)
+    assert ring.lend([B], "m", 1.0) is None
+
+
 @pytest.mark.parametrize("kind", [K.FAULT, K.OVERLOAD, K.CLIENT_GONE, K.CONTEXT])
 def test_what_is_not_the_keys_affair_leaves_it_alone(kind):
     ring = Keyring()

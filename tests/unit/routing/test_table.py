@@ -247,6 +247,40 @@ def test_what_is_down_or_open_is_the_last_resort() -> None:
     assert places(candidates) == ["third/c", "cloud/a", "other/b", *LAST]
 
 
+class TestThrottled:
+    """What a cloud turns away goes to one's own machines first, from the place of the throttled one on."""
+
+    @pytest.mark.parametrize(
+        ("use", "throttled", "order"),
+        [
+            ("cloud/a other/b local/c", "cloud/a", "local/c other/b cloud/a"),
+            ("other/b cloud/a third/d local/c", "cloud/a", "other/b local/c third/d cloud/a"),
+            ("local/c cloud/a other/b local/d", "cloud/a", "local/c local/d other/b cloud/a"),
+            ("cloud/a other/b local/c", "other/b", "cloud/a local/c other/b"),
+            ("cloud/a other/b local/c", "cloud/a other/b", "local/c cloud/a other/b"),
+            ("local/c cloud/a local/d", "local/c", "cloud/a local/d local/c"),
+            ("cloud/a other/b", "cloud/a", "other/b cloud/a"),
+        ],
+    )
+    def test_order(self, use: str, throttled: str, order: str) -> None:
+        view = StillView(throttled=frozenset(throttled.split()))
+        decision = table(route("r", *use.split())).decide(facts(), view)
+
+        assert places(decision.candidates) == [*order.split(), *LAST]
+
+    def test_a_broken_one_changes_nothing_else(self) -> None:
+        view = StillView(opened=frozenset({"cloud/a"}))
+        decision = table(route("r", "cloud/a", "other/b", "local/c")).decide(facts(), view)
+
+        assert places(decision.candidates) == ["other/b", "local/c", "cloud/a", *LAST]
+
+    def test_a_route_may_keep_its_order(self) -> None:
+        view = StillView(throttled=frozenset({"cloud/a"}))
+        rules = table(route("r", "cloud/a", "other/b", "local/c", when_throttled="next"))
+
+        assert places(rules.decide(facts(), view).candidates) == ["other/b", "local/c", "cloud/a", *LAST]
+
+
 class TestForced:
     ROUTES = table(route("free", "cloud/a", match={"plan": "free"}), route("rest", "cloud/b"))
 

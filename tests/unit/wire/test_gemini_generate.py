@@ -667,6 +667,7 @@ LONG = "The input token count (1100000) exceeds the maximum number of tokens all
         (401, error(status="UNAUTHENTICATED"), ErrorKind.AUTH),
         (402, error(status="FAILED_PRECONDITION"), ErrorKind.MONEY),
         (403, error(status="PERMISSION_DENIED"), ErrorKind.AUTH),
+        (403, error(status="PERMISSION_DENIED", message="No permission for models/x."), ErrorKind.FORBIDDEN),
         (404, error(status="NOT_FOUND"), ErrorKind.MODEL_ABSENT),
         (404, error(status=None), ErrorKind.MODEL_ABSENT),
         (404, "<html>", ErrorKind.NOT_AN_ANSWER),

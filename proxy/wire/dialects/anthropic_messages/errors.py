@@ -58,7 +58,8 @@ def classify(status: int, headers: Mapping[str, str], body: bytes) -> UpstreamFa
     error = _error_of(_decode(body))
     if error is None or status < 300:
         return openai_errors.classify(status, headers, body)
-    kind, message = _kind(error), _message(error)
+    message = _message(error)
+    kind = openai_errors.denied(status, _kind(error), message)
     return UpstreamFailure(
         _BUSY.get(status, kind) if kind is ErrorKind.FAULT else kind,
         f"status {status}: {_detail(error)}",

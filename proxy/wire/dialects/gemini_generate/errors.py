@@ -12,6 +12,7 @@ from typing import Any, Final
 
 from proxy.core.errors import ErrorKind, UpstreamFailure
 from proxy.wire.lenient import read_json
+from proxy.wire.openai_errors import denied
 from proxy.wire.redact import redact
 from proxy.wire.retry_after import retry_after, span
 
@@ -109,7 +110,7 @@ def _kind(status: int, error: Mapping[str, Any], wait: float | None) -> ErrorKin
         return ErrorKind.MONEY
     if kind is ErrorKind.REJECTED:
         return _of_a_rejection(error, message)
-    return kind
+    return denied(status, kind, message)
 
 
 def _of_a_rejection(error: Mapping[str, Any], message: str) -> ErrorKind:

@@ -32,6 +32,7 @@ def body(kind, message="x", code=None):
         (401, body("authentication_error"), ErrorKind.AUTH),
         (402, body("billing_error"), ErrorKind.MONEY),
         (403, body("permission_error"), ErrorKind.AUTH),
+        (403, body("permission_error", "Your key has no access to this model."), ErrorKind.FORBIDDEN),
         (404, body("not_found_error", "model: claude-x"), ErrorKind.MODEL_ABSENT),
         (409, body("conflict_error"), ErrorKind.FAULT),
         (413, body("request_too_large"), ErrorKind.REJECTED),
