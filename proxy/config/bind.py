@@ -199,7 +199,9 @@ def bind(
 def _quirks(config: UpstreamConfig, quirks: Quirks) -> Quirks:
     drop = tuple(dict.fromkeys((*quirks.drop, *config.drop)))
     irregular = quirks.irregular or config.irregular
-    return replace(quirks, drop=drop, rename={**quirks.rename, **config.rename}, irregular=irregular)
+    thinks_as = config.reasoning_field or quirks.thinks_as
+    rename = {**quirks.rename, **config.rename}
+    return replace(quirks, drop=drop, rename=rename, irregular=irregular, thinks_as=thinks_as)
 
 
 def bind_offline(provider: Provider, dialects: Collection[str]) -> Upstream:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Annotated
+
 from pydantic import Field
 
 from proxy.fields import EnvSecret, EnvText, Many, Section
@@ -43,6 +45,11 @@ class UpstreamConfig(Section):
     """Request fields it refuses; they are left out."""
     rename: dict[str, str] = Field(default={})
     """Request fields it knows under another name: `{max_completion_tokens: max_tokens}`."""
+    reasoning_field: Annotated[str, Field(pattern=r"^[A-Za-z_]+$")] | None = None
+    """Where its messages hold thinking text, if that is not `reasoning_content`; clients read it by that name."""
+    fetch_images: bool = False
+    """Fetch pictures that a request names by their address, from public hosts only, and send them as data: for servers
+    that do not fetch them. Otherwise such a request is refused where the server takes none, or passed on."""
     irregular: bool = False
     """Read its chat answers and write them anew, instead of passing them on byte for byte: for servers that leave out
     indexes, ids or finish reasons that strict clients need."""

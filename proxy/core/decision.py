@@ -200,6 +200,7 @@ class Decision:
 
     `pause` is the longest pause before a target is asked a second time, `longest_pause` the longest of all, in seconds.
     `hedge` is the shortest wait before a second target is asked beside a slow one, None if that is never done.
+    `continues`: others may go on with a stream that broke after its first word.
     """
 
     route: str
@@ -211,6 +212,7 @@ class Decision:
     defaults: Mapping[str, Any] = field(default_factory=dict)
     strict_translation: bool = False
     hedge: float | None = None
+    continues: bool = False
     why: tuple[Step, ...] = ()
 
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from proxy.core.chat import ToolKind
-from proxy.core.errors import ErrorKind
+from proxy.core.errors import ErrorKind, UpstreamFailure
 from proxy.core.usage import Usage
 
 FinishReason = Literal["stop", "length", "tool_calls", "content_filter", "function_call"]
@@ -98,13 +98,40 @@ class Tokens:
 
 @dataclass(frozen=True, slots=True)
 class Failed:
-    """The upstream reported, inside its answer, that it failed. `detail` is for the operator only."""
+    """The upstream reported, inside its answer, that it failed. `detail` is for the operator only.
+
+    `cause` says more where more is known, such as words that are fit for the client.
+    """
 
     kind: ErrorKind
     detail: str = ""
+    cause: UpstreamFailure | None = field(default=None, compare=False, repr=False)
 
 
-Event = Start | Text | Reason | Refuse | ToolOpen | ToolArgs | Extra | Finish | Tokens | Failed
+@dataclass(frozen=True, slots=True)
+class Unknown:
+    """The upstream said something for which there is no word here; `what` names it, such as `event message_pause`.
+
+    It is counted and goes no further.
+    """
+
+    what: str
+
+
+Event = Start | Text | Reason | Refuse | ToolOpen | ToolArgs | Extra | Finish | Tokens | Failed | Unknown
+
+_MOST_NAMES = 64
+_LONGEST_NAME = 64
+OTHERS = "others"
+
+
+def tally(counts: dict[str, int], what: str, times: int = 1) -> None:
+    """Count an unknown thing; upstreams make up the names, so they are cut and beyond some number thrown together."""
+    name = "".join(letter if letter.isprintable() else "?" for letter in what[:_LONGEST_NAME])
+    if name not in counts and len(counts) >= _MOST_NAMES:
+        name = OTHERS
+    counts[name] = counts.get(name, 0) + times
+
 
 SEMANTIC = (Text, Reason, Refuse, ToolOpen, ToolArgs, Finish)
 """Events that commit the proxy to an upstream (an empty `Text` or `Reason` does not)."""
@@ -196,6 +223,10 @@ def _failed(folded: Folded, event: Failed) -> None:
     folded.failed = event
 
 
+def _unknown(folded: Folded, event: Unknown) -> None:
+    """It is no part of the answer."""
+
+
 _FOLDS: Mapping[type, Any] = {
     Start: _start,
     Text: _text,
@@ -207,6 +238,7 @@ _FOLDS: Mapping[type, Any] = {
     Finish: _finish,
     Tokens: _tokens,
     Failed: _failed,
+    Unknown: _unknown,
 }
 
 

@@ -26,7 +26,7 @@ async def hold_until_begun(response: WireResponse, passage: Passage) -> bytes:
         data = await response.read()
         held.append(passage.feed(data) if data else passage.close())
         if passage.failure is not None:
-            raise UpstreamFailure(passage.failure, passage.detail)
+            raise passage.cause or UpstreamFailure(passage.failure, passage.detail)
         size += len(held[-1])
         if size > _HELD_LIMIT:
             raise UpstreamFailure(ErrorKind.NOT_AN_ANSWER, "a megabyte of stream without a delta")
@@ -47,6 +47,6 @@ async def relay(response: WireResponse, passage: Passage, reply: Reply, heartbea
             heartbeat.heard()
             await reply.write(out)
         if passage.failure is not None:
-            raise UpstreamFailure(passage.failure, passage.detail)
+            raise passage.cause or UpstreamFailure(passage.failure, passage.detail)
         if not data:
             return

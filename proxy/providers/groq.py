@@ -10,7 +10,13 @@ PROVIDER = Provider(
     speaks={"openai_chat": "/chat/completions"},
     auth=bearer,
     classify=classify,
-    # As LiteLLM works around it (2026-11); its thinking comes as `reasoning`, its usage in the last chunk too.
-    quirks=Quirks(drop=("logprobs", "top_logprobs", "logit_bias", "n"), unnamed=True, no_nulls=True),
+    # As LiteLLM works around it (2026-11).
+    quirks=Quirks(
+        drop=("logprobs", "top_logprobs", "logit_bias", "n"),
+        unnamed=True,
+        no_nulls=True,
+        thinks_as="reasoning",
+        unstreamed=("response_format",),
+    ),
     key_env="GROQ_API_KEY",
 )

@@ -151,7 +151,14 @@ PROVIDER = Provider(
     },
     auth=bearer,
     classify=classify,
-    quirks=Quirks(rename={"max_completion_tokens": "max_tokens"}),
+    # An object as `tool_choice` is refused (its bug tracker, 670); pictures are taken as data only (not checked); some
+    # models think in `reasoning`, others under the usual name.
+    quirks=Quirks(
+        rename={"max_completion_tokens": "max_tokens"},
+        choices=frozenset({"auto", "none", "required"}),
+        thinks_as="reasoning",
+        inline_images=True,
+    ),
     timeouts=LOCAL,
     local=True,
     needs_key=False,

@@ -148,10 +148,13 @@ PROVIDER = Provider(
     auth=bearer,
     classify=classify,
     # It takes max_tokens only and silently ignores the newer name, so an answer would have no limit. The fields that it
-    # ignores are left out, so that the caller is told (its source, 2026-08).
+    # ignores are left out, so that the caller is told (its source, 2026-08): of the choices among tools all but `auto`.
     quirks=Quirks(
         rename={"max_completion_tokens": "max_tokens"},
-        drop=("tool_choice", "parallel_tool_calls", "n", "logit_bias", "user"),
+        drop=("parallel_tool_calls", "n", "logit_bias", "user"),
+        choices=frozenset({"auto"}),
+        thinks_as="reasoning",
+        inline_images=True,
     ),
     timeouts=LOCAL,
     local=True,

@@ -9,6 +9,7 @@ the first `Start` and adds the `Tokens` up.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, Final
@@ -27,7 +28,9 @@ from proxy.core.events import (
     Tokens,
     ToolArgs,
     ToolOpen,
+    Unknown,
     is_semantic,
+    tally,
 )
 from proxy.core.usage import Usage, add_usage
 from proxy.wire.dialects import Answer, Decoder, Encoder, InboundDialect, UpstreamDialect
@@ -40,19 +43,24 @@ _LENGTHS: Final[Mapping[type, Any]] = {
     ToolOpen: lambda event: len(event.name),
     ToolArgs: lambda event: len(event.text),
 }
+_KEPT_BACK: Final = (Tokens, Unknown)
 _OF_A_CHOICE: Final = (Text, Reason, Refuse, ToolOpen, ToolArgs, Extra, Finish)
 
 
 class _Watch:
     """What a passage reports of the events that went by; the rules of completeness are those of the tap."""
 
-    __slots__ = ("_done", "_open", "begun", "detail", "failure", "finish", "model", "usage", "written")
+    __slots__ = (
+        "_done", "_open", "begun", "cause", "detail", "failure", "finish", "model", "unknown", "usage", "written",
+    )  # fmt: skip
 
     def __init__(self) -> None:
         self._open: set[int] = set()
         self._done: set[int] = set()
         self.begun = False
         self.failure: ErrorKind | None = None
+        self.cause: UpstreamFailure | None = None
+        self.unknown: dict[str, int] = {}
         self.detail = ""
         self.usage: Usage | None = None
         self.model = ""
@@ -76,7 +84,9 @@ class _Watch:
         elif isinstance(event, Tokens):
             self.usage = event.usage
         elif isinstance(event, Failed):
-            self.failure, self.detail = event.kind, event.detail
+            self.failure, self.detail, self.cause = event.kind, event.detail, event.cause
+        elif isinstance(event, Unknown):
+            tally(self.unknown, event.what)
         else:
             if event.choice not in self._done:
                 self._open.add(event.choice)
@@ -128,6 +138,14 @@ class Translation:
         return self._watch.detail
 
     @property
+    def cause(self) -> UpstreamFailure | None:
+        return self._watch.cause
+
+    @property
+    def unknown(self) -> Mapping[str, int]:
+        return self._watch.unknown
+
+    @property
     def usage(self) -> Usage | None:
         return self._watch.usage
 
@@ -161,7 +179,7 @@ class Translation:
             self._watch.see(event)
             if isinstance(event, Failed):
                 break
-            if not isinstance(event, Tokens):
+            if not isinstance(event, _KEPT_BACK):
                 out.append(self._encoder.feed(_moved(event, self._offset)))
         return b"".join(out)
 
@@ -173,6 +191,27 @@ class Translation:
         self.ended = True
         usage = self._encoder.feed(Tokens(self.usage)) if self.usage is not None else b""
         return usage + self._encoder.close() if self._last else usage
+
+
+class Gathered:
+    """A `Decoder` of a whole answer where a stream is wanted: all its events come when the body has ended."""
+
+    __slots__ = ("_pieces", "_upstream", "ended")
+
+    def __init__(self, upstream: UpstreamDialect) -> None:
+        self._upstream = upstream
+        self._pieces: list[bytes] = []
+        self.ended = False
+
+    def feed(self, data: bytes) -> list[Event]:
+        self._pieces.append(data)
+        return []
+
+    def close(self) -> list[Event]:
+        try:
+            return self._upstream.decode_body(b"".join(self._pieces))
+        except UpstreamFailure as failure:
+            return [Failed(failure.kind, failure.detail, failure)]
 
 
 def _moved(event: Event, offset: int) -> Event:
@@ -192,7 +231,9 @@ def translate_bodies(
     events: list[Event] = []
     usage: Usage | None = None
     for number, ((told, watch), chat) in enumerate(zip(answers, chats, strict=True)):
-        kept = (event for event in told if not isinstance(event, Tokens) and not (number and isinstance(event, Start)))
+        kept = (
+            event for event in told if not isinstance(event, _KEPT_BACK) and not (number and isinstance(event, Start))
+        )
         events += [_moved(event, number * chat.n) for event in kept]
         usage = add_usage(usage, watch.usage)
     if usage is not None:
@@ -204,6 +245,7 @@ def translate_bodies(
         model=first.model,
         finish=first.finish,
         written=sum(watch.written for _, watch in answers),
+        unknown=sum((Counter(watch.unknown) for _, watch in answers), Counter()),
     )
 
 
@@ -213,5 +255,5 @@ def _judged(events: list[Event]) -> tuple[list[Event], _Watch]:
         watch.see(event)
     watch.fail_unless_complete()
     if watch.failure is not None:
-        raise UpstreamFailure(watch.failure, watch.detail)
+        raise watch.cause or UpstreamFailure(watch.failure, watch.detail)
     return events, watch

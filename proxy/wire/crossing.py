@@ -14,7 +14,7 @@ from proxy.core.decision import Mode, Quirks, Target
 from proxy.core.errors import ErrorKind, ProxyError
 from proxy.core.family import UNKNOWN, Family
 from proxy.core.request import Peek
-from proxy.wire.bridge import Translation, translate_bodies
+from proxy.wire.bridge import Gathered, Translation, translate_bodies
 from proxy.wire.dialects import Answer, Encoder, InboundDialect, Passage, UpstreamDialect
 from proxy.wire.fit import decoded, fit
 from proxy.wire.peek import top_level
@@ -25,6 +25,11 @@ class Crossing(Protocol):
 
     @property
     def mode(self) -> Mode: ...
+
+    @property
+    def is_gathered(self) -> bool:
+        """The upstream is asked for a whole answer, though the client gets a stream: its head comes late."""
+        ...
 
     @property
     def count(self) -> int:
@@ -57,15 +62,17 @@ def _take(bodies: list[bytes], number: int) -> bytes:
 class Identity:
     """Same dialect on both sides: the caller's bytes, with the target's model."""
 
-    __slots__ = ("_bodies", "_dialect", "_peek", "losses")
+    __slots__ = ("_bodies", "_dialect", "_peek", "_thinks_as", "losses")
     count = 1
     mode = Mode.IDENTITY
+    is_gathered = False
 
     def __init__(
         self, dialect: InboundDialect, body: bytes, peek: Peek, target: Target, params: Mapping[str, Any]
     ) -> None:
         self._dialect = dialect
         self._peek = peek
+        self._thinks_as = target.upstream.quirks.thinks_as
         quirks, params, self.losses = fit(body, target, params)
         self._bodies = [dialect.prepare(body, peek, target.model, quirks, params)]
 
@@ -73,16 +80,16 @@ class Identity:
         return _take(self._bodies, number)
 
     def passage(self, number: int) -> Passage:  # noqa: ARG002 — there is one body
-        return self._dialect.tap(self._peek)
+        return self._dialect.tap(self._peek, self._thinks_as)
 
     def answer(self, bodies: Sequence[bytes]) -> Answer:
-        return self._dialect.judge(bodies[0])
+        return self._dialect.judge(bodies[0], self._thinks_as)
 
 
 class Translated:
     """Different dialects: decoded once, encoded for the target, and the answer's events encoded for the caller."""
 
-    __slots__ = ("_bodies", "_chats", "_created", "_encoder", "_inbound", "_upstream", "count", "losses")
+    __slots__ = ("_bodies", "_chats", "_created", "_encoder", "_inbound", "_upstream", "count", "is_gathered", "losses")
     mode = Mode.TRANSLATE
 
     def __init__(
@@ -100,7 +107,9 @@ class Translated:
         self._created = created
         self._encoder: Encoder | None = None
         losses, quirks, family = Losses(), target.upstream.quirks, target.family or UNKNOWN
-        self._bodies = [upstream.encode_request(chat, quirks, family, losses) for chat in chats]
+        self.is_gathered = chats[0].stream and _must_come_whole(quirks, chats[0])
+        asked = [replace(chat, stream=False) for chat in chats] if self.is_gathered else chats
+        self._bodies = [upstream.encode_request(chat, quirks, family, losses) for chat in asked]
         self.losses = tuple(dict.fromkeys(str(loss) for loss in losses.found))
 
     def take(self, number: int) -> bytes:
@@ -111,10 +120,21 @@ class Translated:
             self._encoder = self._inbound.encoder(self._chats[0], self._created)
         chat = self._chats[number]
         last = number == len(self._chats) - 1
-        return Translation(self._upstream.decoder(), self._encoder, offset=number * chat.n, last=last)
+        decoder = Gathered(self._upstream) if self.is_gathered else self._upstream.decoder()
+        return Translation(decoder, self._encoder, offset=number * chat.n, last=last)
 
     def answer(self, bodies: Sequence[bytes]) -> Answer:
         return translate_bodies(self._inbound, self._upstream, self._chats, bodies, self._created)
+
+
+def _must_come_whole(quirks: Quirks, chat: Chat) -> bool:
+    """True if the upstream is not to be trusted with a stream of what the chat asks for."""
+    return any(getattr(chat, name, None) or name in chat.extra for name in quirks.unstreamed)
+
+
+def _streams_badly(quirks: Quirks, body: bytes, peek: Peek) -> bool:
+    """The same of a body that has not been decoded."""
+    return bool(quirks.unstreamed) and peek.stream and any(name in top_level(body) for name in quirks.unstreamed)
 
 
 _CHAT, _COMPLETIONS = _CHATS = ("openai_chat", "openai_completions")
@@ -169,7 +189,8 @@ def cross(
 
     Raises ProxyError BAD_REQUEST if the request holds content that the upstream's dialect cannot represent.
     """
-    if inbound.name == upstream.name and not target.upstream.quirks.irregular:
+    quirks = target.upstream.quirks
+    if inbound.name == upstream.name and not quirks.irregular and not _streams_badly(quirks, body, peek):
         return Identity(inbound, body, peek, target, params)
     if params:
         body = inbound.prepare(body, peek, target.model, Quirks(asks_usage=False), params)

@@ -10,8 +10,9 @@ import msgspec
 
 from proxy.core.decision import Quirks, Target
 from proxy.core.family import UNKNOWN
+from proxy.wire.choices import narrow
 from proxy.wire.gates import GATED, REFUSED, changes, gates_anything, says_nothing
-from proxy.wire.messages import tidies, tidy
+from proxy.wire.messages import concerns, tidies, tidy
 from proxy.wire.peek import top_level
 
 _NEWER: Final = "max_completion_tokens"
@@ -23,7 +24,7 @@ def fit(body: bytes, target: Target, params: Mapping[str, Any]) -> tuple[Quirks,
     `params` are the fields that are to be written in any case. Where nothing is known against a body it is not read.
     """
     quirks, family = target.upstream.quirks, target.family or UNKNOWN
-    if not (quirks.drop or quirks.unthinking or tidies(quirks) or gates_anything(family)):
+    if not (quirks.drop or quirks.unthinking or quirks.choices is not None or tidies(quirks) or gates_anything(family)):
         return quirks, params, ()
     said = {**top_level(body), **params}
     refused = [name for name in quirks.drop if name in said and not says_nothing(name, decoded(said[name]))]
@@ -38,7 +39,12 @@ def fit(body: bytes, target: Target, params: Mapping[str, Any]) -> tuple[Quirks,
     if quirks.unthinking and decoded(written.get("reasoning_effort", said.get("reasoning_effort"))) == "none":
         dropped.append("reasoning_effort")
         written |= quirks.unthinking
-    if tidies(quirks) and "messages" in said:
+    if quirks.choices is not None and "tool_choice" in said:
+        fields, why = narrow(decoded(said["tool_choice"]), decoded(said.get("tools")), quirks.choices)
+        losses += [f"tool_choice: {why}"] if why else []
+        dropped += [name for name, value in fields.items() if value is None]
+        written |= {name: value for name, value in fields.items() if value is not None}
+    if "messages" in said and concerns(quirks, body):
         messages = decoded(said["messages"])
         told, lost = tidy(messages, quirks)
         losses += [f"{path}: {why}" for path, why in lost]

@@ -2,24 +2,28 @@
 
 The caller's and the upstream's dialect are the same, so whole frames go through byte for byte. Exceptions, all of them
 declared: comments, named events and empty events stay behind (a client's decoder may choke on them); the usage that
-only the proxy asked for is withheld; and nothing of a frame that reports a failure leaves.
+only the proxy asked for is withheld, one whose sum is wrong is mended, and one that stands elsewhere is told as usual;
+thinking goes by one name; and nothing of a frame that reports a failure leaves.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Any, Final
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from functools import lru_cache
+from typing import Any, Final, get_args
 
 import msgspec
 
+from proxy.core.decision import THINKING
 from proxy.core.errors import ErrorKind, UpstreamFailure
+from proxy.core.events import FinishReason
 from proxy.core.usage import Usage
 from proxy.wire import sse
 from proxy.wire.lenient import read_json
 from proxy.wire.openai_errors import classify_inband
-from proxy.wire.usage import read_usage
+from proxy.wire.usage import mended, read_aside, read_usage, write_usage
 
 FAULTY_FINISH: Final = {
     "error": ErrorKind.FAULT,
@@ -27,6 +31,8 @@ FAULTY_FINISH: Final = {
 }
 """Finish reasons by which an upstream says that it failed."""
 
+_FINISH: Final = frozenset(get_args(FinishReason))
+_NOTHING: Final[Mapping[str, int]] = {}
 _USAGE_NULL: Final = b',"usage":null'
 _USAGE_NULL_SPACED: Final = re.compile(rb',\s*"usage"\s*:\s*null|(?<=[{\s])"usage"\s*:\s*null\s*,?')
 _TOP: Final = msgspec.json.Decoder(dict[str, msgspec.Raw])
@@ -75,8 +81,8 @@ class Tap:
     """A `Passage` for the dialects whose streams are `data:` frames with `choices`, ended by `[DONE]`."""
 
     __slots__ = (
-        "_done", "_framing", "_measure", "_open", "_wants_usage",
-        "begun", "detail", "ended", "failure", "finish", "finished", "model", "usage", "written",
+        "_aside", "_done", "_framing", "_measure", "_open", "_wants_usage",
+        "begun", "cause", "detail", "ended", "failure", "finish", "finished", "model", "unknown", "usage", "written",
     )  # fmt: skip
 
     def __init__(self, measure: Measure, *, wants_usage: bool) -> None:
@@ -85,10 +91,14 @@ class Tap:
         self._framing = sse.Framing()
         self._open: set[int] = set()
         self._done: set[int] = set()
+        self._aside: bytes | None = None
+        """What was told of usage in an odd place, as a chunk of its own; empty once the usual one was seen."""
         self.begun = False
         self.finished = False
         self.ended = False
         self.failure: ErrorKind | None = None
+        self.cause: UpstreamFailure | None = None
+        self.unknown: Mapping[str, int] = _NOTHING
         self.detail = ""
         self.usage: Usage | None = None
         self.model = ""
@@ -104,7 +114,7 @@ class Tap:
             return out
         if self.finished:
             self.ended = True
-            return out + sse.DONE
+            return out + self._late_usage() + sse.DONE
         if self.begun:
             self._fail(ErrorKind.BROKEN_STREAM, "the stream ended before the answer was finished")
         else:
@@ -136,13 +146,15 @@ class Tap:
         if chunk is None:
             return self._take_other(raw, data)
         if chunk.error or event == "error" or (chunk.choices is None and isinstance(chunk.message, str)):
-            failure = classify_inband(chunk.error or {"message": chunk.message, "code": chunk.code})
-            return self._fail(failure.kind, failure.detail)
+            self.cause = classify_inband(chunk.error or {"message": chunk.message, "code": chunk.code})
+            return self._fail(self.cause.kind, self.cause.detail)
         if chunk.model and isinstance(chunk.model, str):
             self.model = chunk.model
         for choice in chunk.choices or ():
             if not self._watch(choice):
                 return b""
+        if self._done and self._aside is None and not chunk.usage and b'"x_' in data:
+            self._read_aside(data)
         return raw if chunk.usage is msgspec.UNSET else self._without_usage(raw, chunk)
 
     def _take_other(self, raw: bytes, data: bytes) -> bytes:
@@ -157,7 +169,7 @@ class Tap:
         if self._open and self._done:
             return self._fail(ErrorKind.BROKEN_STREAM, "the stream ended before every choice was finished")
         self.ended = True
-        return raw
+        return self._late_usage() + raw
 
     def _watch(self, choice: Choice) -> bool:
         """Take note of what a choice says; false if it says that the upstream failed."""
@@ -168,6 +180,8 @@ class Tap:
             if reason in FAULTY_FINISH:
                 self._fail(FAULTY_FINISH[reason], f"finish reason {reason!r}")
                 return False
+            if reason not in _FINISH:
+                self.unknown = {**self.unknown, f"finish reason {reason}": 1}
             speaks = True
             self._done.add(index)
             self._open.discard(index)
@@ -185,13 +199,62 @@ class Tap:
     def _without_usage(self, raw: bytes, chunk: Chunk) -> bytes:
         """Read the usage; take it out if the caller did not ask for it and it would not have been there."""
         if chunk.usage is not None:
+            self._aside = b""
             self.usage = read_usage(chunk.usage) or self.usage
-            return raw if self._wants_usage or chunk.choices else b""
+            return _with_sums(raw, chunk.usage) if self._wants_usage or chunk.choices else b""
         return raw if self._wants_usage else _without_null(raw)
+
+    def _read_aside(self, data: bytes) -> None:
+        """Keep the usage that a last chunk tells in a vendor's extension."""
+        told = read_json(data)
+        self.usage = read_aside(told) or self.usage
+        if self.usage is not None:
+            head = {name: told[name] for name in ("id", "object", "created", "model") if name in told}
+            self._aside = sse.frame(msgspec.json.encode({**head, "choices": [], "usage": write_usage(self.usage)}))
+
+    def _late_usage(self) -> bytes:
+        return self._aside or b"" if self._wants_usage else b""
 
     def _fail(self, kind: ErrorKind, detail: str) -> bytes:
         self.failure, self.detail = kind, detail
         return b""
+
+
+class RenamingTap(Tap):
+    """The same for an upstream that has another name for thinking text: clients read it by the usual one."""
+
+    __slots__ = ("_name",)
+
+    def __init__(self, measure: Measure, *, wants_usage: bool, thinks_as: str) -> None:
+        super().__init__(measure, wants_usage=wants_usage)
+        self._name = thinks_as
+
+    def _take(self, raw: bytes) -> bytes:
+        return super()._take(with_thinking(raw, self._name))
+
+
+@lru_cache(maxsize=64)
+def _field(name: str) -> re.Pattern[bytes]:
+    """The key `name` where its value is text or null; within a text its quotes would be escaped."""
+    return re.compile(rb'"%s"(?=\s*:\s*["n])' % re.escape(name.encode()))
+
+
+def with_thinking(data: bytes, thinks_as: str) -> bytes:
+    """`data` with thinking text under its usual name, unless it stands there too."""
+    if thinks_as.encode() not in data or b'"%s"' % THINKING.encode() in data:
+        return data
+    return _field(thinks_as).sub(b'"%s"' % THINKING.encode(), data)
+
+
+def _with_sums(raw: bytes, usage: Any) -> bytes:
+    """A frame whose usage adds up; all others keep their bytes."""
+    sound = mended(usage)
+    return raw if sound is None else sse.frame(_with(sse.parse(raw).data or b"", "usage", sound))
+
+
+def _with(data: bytes, name: str, value: Any) -> bytes:
+    """An object with one field written anew."""
+    return msgspec.json.encode({**_TOP.decode(data), name: value})
 
 
 def _without_null(raw: bytes) -> bytes:
@@ -225,6 +288,7 @@ class WholeAnswer:
     model: str
     finish: str | None
     written: int
+    unknown: Mapping[str, int] = field(default_factory=dict)
 
 
 def judge(body: bytes, measure: Measure, is_complete: Callable[[Choice], bool]) -> WholeAnswer:
@@ -242,17 +306,16 @@ def judge(body: bytes, measure: Measure, is_complete: Callable[[Choice], bool]) 
         if isinstance(answer.message, str):
             raise classify_inband({"message": answer.message, "code": answer.code}, ErrorKind.NOT_AN_ANSWER)
         raise UpstreamFailure(ErrorKind.NOT_AN_ANSWER, f"an answer without choices: {body[:200]!r}")
-    finish: str | None = None
-    for choice in answer.choices:
-        reason = choice.finish_reason
-        if isinstance(reason, str) and reason:
-            if reason in FAULTY_FINISH:
-                raise UpstreamFailure(FAULTY_FINISH[reason], f"finish reason {reason!r}")
-            finish = finish or reason
+    reasons = [one.finish_reason for one in answer.choices if isinstance(one.finish_reason, str) and one.finish_reason]
+    for reason in reasons:
+        if reason in FAULTY_FINISH:
+            raise UpstreamFailure(FAULTY_FINISH[reason], f"finish reason {reason!r}")
+    sound = mended(answer.usage)
     return WholeAnswer(
-        body=body,
+        body=body if sound is None else _with(body, "usage", sound),
         usage=None if answer.usage is msgspec.UNSET else read_usage(answer.usage),
         model=answer.model if isinstance(answer.model, str) else "",
-        finish=finish,
+        finish=reasons[0] if reasons else None,
         written=sum(measure(choice)[0] for choice in answer.choices),
+        unknown={f"finish reason {reason}": 1 for reason in reasons if reason not in _FINISH},
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 from proxy.core.usage import Usage
@@ -20,7 +21,7 @@ def read_usage(usage: Any) -> Usage | None:
     prompt, completion = _count(usage, "prompt_tokens"), _count(usage, "completion_tokens")
     details, output = usage.get("prompt_tokens_details"), usage.get("completion_tokens_details")
     reasoning = _count(output, "reasoning_tokens")
-    if reasoning and _count(usage, "total_tokens") == prompt + completion + reasoning:
+    if _leaves_reasoning_out(usage):
         completion += reasoning
     cached = min(prompt, _count(details, "cached_tokens") or _count(usage, "prompt_cache_hit_tokens"))
     return Usage(
@@ -31,6 +32,28 @@ def read_usage(usage: Any) -> Usage | None:
         reasoning=min(completion, reasoning),
         source="vendor",
     )
+
+
+def _leaves_reasoning_out(usage: Mapping[str, Any]) -> bool:
+    """True if the total counts the reasoning and the completion does not."""
+    reasoning = _count(usage.get("completion_tokens_details"), "reasoning_tokens")
+    known = _count(usage, "prompt_tokens") + _count(usage, "completion_tokens")
+    return bool(reasoning) and _count(usage, "total_tokens") == known + reasoning
+
+
+def mended(usage: Any) -> dict[str, Any] | None:
+    """The same with the reasoning among the completion, as clients reckon; None where it is already."""
+    if not isinstance(usage, dict) or not _leaves_reasoning_out(usage):
+        return None
+    reasoning = _count(usage["completion_tokens_details"], "reasoning_tokens")
+    return usage | {"completion_tokens": _count(usage, "completion_tokens") + reasoning}
+
+
+def read_aside(chunk: Any) -> Usage | None:
+    """The counts that a chunk tells within a vendor's extension (`x_….usage`), None if there are none."""
+    inner = [part for name, part in chunk.items() if name.startswith("x_")] if isinstance(chunk, dict) else []
+    found = (read_usage(part.get("usage")) for part in inner if isinstance(part, dict))
+    return next((usage for usage in found if usage is not None), None)
 
 
 def write_usage(usage: Usage) -> dict[str, Any]:

@@ -56,10 +56,22 @@ def heard(run: Run) -> bool:
     return run.message["content"] == "Hello, world!"
 
 
-def choice(name: str, wish: Any, lands: Lands) -> Feature:
+def offered_no_tools(run: Run) -> bool:
+    """Who is not told of tools calls none."""
+    return run.dialect == CHAT and not {"tools", "tool_choice"} & run.sent.keys()
+
+
+def held_to_one_tool(run: Run) -> bool:
+    """A call is required, and only one tool can be called."""
+    names = [tool["function"]["name"] for tool in run.sent["tools"]] if run.dialect == CHAT else []
+    return names == ["time"] and run.sent.get("tool_choice") == "required"
+
+
+def choice(name: str, wish: Any, lands: Lands, stands_in: Any = lambda run: False) -> Feature:
     return Feature(
-        name=f"tool_choice: {name}", section="Tools", asks={"tools": TOOLS, "tool_choice": wish}, lands=lands
-    )
+        name=f"tool_choice: {name}", section="Tools", asks={"tools": TOOLS, "tool_choice": wish}, lands=lands,
+        stands_in=stands_in,
+    )  # fmt: skip
 
 
 ALLOWED = {"type": "function", "function": {"name": "time"}}
@@ -108,7 +120,7 @@ TOOL_ROWS = (
     choice("auto", "auto", named("auto", "tool_choice", "tool_choice", "tool_choice.type")
            | {GEMINI: {"toolConfig.functionCallingConfig.mode": "AUTO"}}),
     choice("none", "none", named("none", "tool_choice", "tool_choice", "tool_choice.type")
-           | {GEMINI: {"toolConfig.functionCallingConfig.mode": "NONE"}}),
+           | {GEMINI: {"toolConfig.functionCallingConfig.mode": "NONE"}}, offered_no_tools),
     choice("required", "required", named("required", "tool_choice", "tool_choice")
            | {MESSAGES: {"tool_choice.type": "any"}, GEMINI: {"toolConfig.functionCallingConfig.mode": "ANY"}}),
     choice("named", ALLOWED, {
@@ -116,14 +128,14 @@ TOOL_ROWS = (
         RESPONSES: {"tool_choice": {"type": "function", "name": "time"}},
         MESSAGES: {"tool_choice": {"type": "tool", "name": "time"}},
         GEMINI: {"toolConfig.functionCallingConfig": {"mode": "ANY", "allowedFunctionNames": ["time"]}},
-    }),
+    }, held_to_one_tool),
     choice("allowed_tools", {"type": "allowed_tools", "allowed_tools": {"mode": "required", "tools": [ALLOWED]}}, {
         CHAT: {"tool_choice.allowed_tools.tools": [ALLOWED]},
         RESPONSES: {"tool_choice": {
             "type": "allowed_tools", "mode": "required", "tools": [{"type": "function", "name": "time"}]}},
         MESSAGES: {"tools.0.name": "time", "tool_choice.type": "any"},
         GEMINI: {"toolConfig.functionCallingConfig": {"mode": "ANY", "allowedFunctionNames": ["time"]}},
-    }),
+    }, held_to_one_tool),
     Feature(
         name="parallel_tool_calls: false", section="Tools", asks={"tools": TOOLS, "parallel_tool_calls": False},
         lands=named(False, "parallel_tool_calls", "parallel_tool_calls")
@@ -225,7 +237,7 @@ def thinking_then_calling(column: Column) -> Script:
 
 
 def thought(run: Run) -> bool:
-    return "let me see" in (run.message.get("reasoning_content"), run.message.get("reasoning"))
+    return run.message.get("reasoning_content") == "let me see" and "reasoning" not in run.message
 
 
 def answered(message: Mapping[str, Any]) -> Mapping[str, Any]:

@@ -70,6 +70,7 @@ def observe(passage: Passage, pieces: Iterable[bytes]) -> dict[str, Any]:
         "model": passage.model,
         "finish": passage.finish,
         "written": passage.written,
+        "unknown": dict(passage.unknown),
     }
 
 

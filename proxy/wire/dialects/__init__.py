@@ -11,9 +11,9 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Protocol, TypeGuard
 
 from proxy.core.chat import Chat, Losses
-from proxy.core.decision import Quirks
-from proxy.core.errors import ErrorKind, ProxyError
-from proxy.core.events import Event
+from proxy.core.decision import THINKING, Quirks
+from proxy.core.errors import ErrorKind, ProxyError, UpstreamFailure
+from proxy.core.events import Event, Start
 from proxy.core.family import Family
 from proxy.core.request import Peek
 from proxy.core.usage import Usage
@@ -49,6 +49,16 @@ class Passage(Protocol):
     @property
     def detail(self) -> str:
         """For the operator: what was wrong."""
+        ...
+
+    @property
+    def cause(self) -> UpstreamFailure | None:
+        """More of the `failure` where the upstream said more of it, such as words that are fit for the client."""
+        ...
+
+    @property
+    def unknown(self) -> Mapping[str, int]:
+        """What there was no word for, by name, and how often: events, blocks, finish reasons."""
         ...
 
     @property
@@ -100,6 +110,9 @@ class Answer(Protocol):
 
     @property
     def written(self) -> int: ...
+
+    @property
+    def unknown(self) -> Mapping[str, int]: ...
 
 
 class Decoder(Protocol):
@@ -157,11 +170,11 @@ class InboundDialect(Protocol):
         """Identity: the caller's bytes with the model renamed, usage asked for, quirks and overrides applied."""
         ...
 
-    def tap(self, peek: Peek) -> Passage:
-        """Identity, streamed."""
+    def tap(self, peek: Peek, thinks_as: str = THINKING) -> Passage:
+        """Identity, streamed. `thinks_as` is the upstream's name for the field of thinking text."""
         ...
 
-    def judge(self, body: bytes) -> Answer:
+    def judge(self, body: bytes, thinks_as: str = THINKING) -> Answer:
         """Identity, whole: raises UpstreamFailure unless `body` is a valid answer of this dialect."""
         ...
 
@@ -186,6 +199,18 @@ class InboundDialect(Protocol):
 
 class Dialect(InboundDialect, UpstreamDialect, Protocol):
     """A wire protocol that is spoken on both sides."""
+
+
+class Resumable(Dialect, Protocol):
+    """One in whose streams somebody else may go on; a dialect that says no such thing is not one."""
+
+    def resumed(self, chat: Chat, created: int, start: Start) -> Encoder:
+        """An encoder in the middle of a stream that began with `start`: what follows has its id and its model."""
+        ...
+
+
+def is_resumable(dialect: InboundDialect) -> TypeGuard[Resumable]:
+    return hasattr(dialect, "resumed")
 
 
 def discover() -> dict[str, UpstreamDialect]:

@@ -12,9 +12,9 @@ from typing import Annotated, Any, Final, NoReturn
 import msgspec
 
 from proxy.core.chat import Chat, Losses, Message, Part, TextPart, TokensPart
-from proxy.core.decision import Quirks
+from proxy.core.decision import THINKING, Quirks
 from proxy.core.errors import ErrorKind, ProxyError
-from proxy.core.events import Event, Failed, Finish, FinishReason, Refuse, Start, Text, Tokens, fold
+from proxy.core.events import Event, Failed, Finish, FinishReason, Refuse, Start, Text, Tokens, Unknown, fold
 from proxy.core.family import Family
 from proxy.core.request import Peek
 from proxy.core.usage import Usage, add_usage
@@ -62,10 +62,10 @@ class OpenAICompletions:
     def prepare(self, body: bytes, peek: Peek, model: str, quirks: Quirks, overrides: Mapping[str, Any]) -> bytes:
         return prepare(body, peek, model, quirks, overrides, _GUARDED)
 
-    def tap(self, peek: Peek) -> Passage:
+    def tap(self, peek: Peek, thinks_as: str = THINKING) -> Passage:  # noqa: ARG002 — nobody thinks here
         return Tap(measure, wants_usage=peek.include_usage)
 
-    def judge(self, body: bytes) -> Answer:
+    def judge(self, body: bytes, thinks_as: str = THINKING) -> Answer:  # noqa: ARG002
         return judge(body, measure, lambda choice: isinstance(choice.text, str))
 
     def decode_request(self, body: bytes) -> tuple[Chat, ...]:
@@ -166,7 +166,7 @@ class CompletionEncoder:
         if isinstance(event, Tokens):
             self._usage = add_usage(self._usage, event.usage)
             return b""
-        if isinstance(event, Failed):
+        if isinstance(event, Failed | Unknown):
             return b""
         out = b"" if event.choice in self._begun else self._echo(event.choice)
         if isinstance(event, Text | Refuse):

@@ -20,8 +20,10 @@ from proxy.core.events import (
     Tokens,
     ToolArgs,
     ToolOpen,
+    Unknown,
     fold,
     is_semantic,
+    tally,
 )
 from proxy.core.usage import Usage
 
@@ -82,3 +84,21 @@ def test_every_kind_of_event_can_be_folded():
 )  # fmt: skip
 def test_what_commits_the_proxy_to_an_upstream(event, commits):
     assert is_semantic(event) is commits
+
+
+def test_unknown_things_are_counted_under_names_of_a_bounded_number_and_length() -> None:
+    counts: dict[str, int] = {}
+    for number in range(200):
+        tally(counts, f"event {number}" + "x" * 1000)
+    tally(counts, "a\nb", 3)
+    assert len(counts) <= 65
+    assert counts["others"] == 200 - 64 + 3
+    assert all(len(name) <= 64 and name.isprintable() for name in counts)
+    known: dict[str, int] = {}
+    tally(known, "a\nb", 3)
+    tally(known, "a\nb")
+    assert known == {"a?b": 4}
+
+
+def test_what_is_unknown_is_no_part_of_an_answer() -> None:
+    assert fold([Unknown("event x")]) == fold([])

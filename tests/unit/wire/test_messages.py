@@ -7,7 +7,8 @@ from typing import Any
 import pytest
 
 from proxy.core.decision import Quirks
-from proxy.wire.messages import tidies, tidy
+from proxy.core.errors import ProxyError
+from proxy.wire.messages import concerns, tidies, tidy
 
 CALLS = [{"id": "c", "type": "function", "function": {"name": "f", "arguments": "{}"}}]
 
@@ -64,3 +65,44 @@ def test_tidy(quirks: Quirks, message: Any, told: Any, lost: list[str]) -> None:
     assert found == [message if told is None else told]
     assert [path for path, _ in losses] == lost
     assert tidies(quirks) is (quirks != Quirks())
+
+
+DATA = {"type": "image_url", "image_url": {"url": "data:image/png;base64,aGk="}}
+
+
+def test_thinking_goes_back_under_the_upstream_s_own_name() -> None:
+    quirks = Quirks(thinks_as="reasoning")
+    message = {"role": "assistant", "content": "a", "reasoning_content": "hm"}
+    assert tidy([message], quirks) == ([{"role": "assistant", "content": "a", "reasoning": "hm"}], [])
+    both = message | {"reasoning": "mine"}
+    assert tidy([both], quirks) == ([{"role": "assistant", "content": "a", "reasoning": "mine"}], [])
+
+
+@pytest.mark.parametrize("url", ["https://example.org/a.png", "HTTP://x", "", "data"])
+@pytest.mark.parametrize("is_nested", [True, False])
+def test_a_picture_by_its_address_is_refused_where_none_is_fetched(url: str, is_nested: bool) -> None:
+    part = {"type": "image_url", "image_url": {"url": url} if is_nested else url}
+    with pytest.raises(ProxyError, match="data: URL") as refused:
+        tidy([{"role": "user", "content": [DATA, part]}], Quirks(inline_images=True))
+    assert refused.value.param == "messages[0].content[1].image_url.url"
+
+
+def test_pictures_as_data_pass() -> None:
+    messages = [{"role": "user", "content": [DATA, {"type": "text", "text": "image_url"}]}, {"role": "user"}]
+    assert tidy(messages, Quirks(inline_images=True)) == (messages, [])
+
+
+@pytest.mark.parametrize(
+    ("quirks", "body", "expected"),
+    [
+        (Quirks(), b"image_url reasoning_content \\u", False),
+        (Quirks(inline_images=True), b"reasoning_content", False),
+        (Quirks(inline_images=True), b'{"image_url"', True),
+        (Quirks(inline_images=True), b'{"image\\u005furl"', True),
+        (Quirks(thinks_as="reasoning"), b"image_url reasoning", False),
+        (Quirks(thinks_as="reasoning"), b"reasoning_content", True),
+        (Quirks(no_nulls=True), b"", True),
+    ],
+)
+def test_messages_are_decoded_only_where_something_may_be_found(quirks: Quirks, body: bytes, expected: bool) -> None:
+    assert concerns(quirks, body) is expected

@@ -369,3 +369,90 @@ def test_what_is_no_whole_answer(body: bytes, kind: ErrorKind) -> None:
     with pytest.raises(UpstreamFailure) as caught:
         CHAT.judge(body)
     assert caught.value.kind is kind
+
+
+XAI = {
+    "prompt_tokens": 10,
+    "completion_tokens": 5,
+    "total_tokens": 35,
+    "completion_tokens_details": {"reasoning_tokens": 20},
+}
+
+
+def test_reasoning_that_only_the_total_counts_is_put_to_the_completion() -> None:
+    passage = tap(include_usage=True)
+    out = run(passage, [text("a"), STOP, chunk(usage=XAI), DONE])
+    told = json.loads(out.split(b"\n\n")[2].removeprefix(b"data: "))
+    assert told == json.loads(chunk(usage=XAI | {"completion_tokens": 25})[6:])
+    assert passage.usage == Usage(10, 25, reasoning=20, source="vendor")
+
+
+def test_the_same_of_a_whole_answer() -> None:
+    answer = ANSWER | {"usage": XAI, "id": "keep"}
+    told = CHAT.judge(json.dumps(answer).encode())
+    assert json.loads(told.body) == answer | {"usage": XAI | {"completion_tokens": 25}}
+
+
+def test_a_sum_that_is_right_keeps_its_bytes() -> None:
+    right = chunk(usage=XAI | {"completion_tokens": 25})
+    assert run(tap(include_usage=True), [text("a"), STOP, right, DONE]) == text("a") + STOP + right + DONE
+
+
+ASIDE = chunk(delta(finish="stop"), created=7, x_vendor={"usage": {"prompt_tokens": 3, "completion_tokens": 2}})
+
+
+@pytest.mark.parametrize("done", [DONE, b""])
+def test_usage_in_an_extension_is_told_in_the_usual_place_to_who_asked(done: bytes) -> None:
+    passage = tap(include_usage=True)
+    out = run(passage, [text("a"), ASIDE, done])
+    assert out.startswith(text("a") + ASIDE)
+    assert out.endswith(DONE)
+    told = json.loads(out[len(text("a") + ASIDE) : -len(DONE)].removeprefix(b"data: "))
+    assert (told["id"], told["created"], told["choices"]) == ("c1", 7, [])
+    assert (told["usage"]["prompt_tokens"], told["usage"]["completion_tokens"]) == (3, 2)
+    assert passage.usage == Usage(3, 2, source="vendor")
+
+
+def test_it_is_known_to_us_where_nobody_asked() -> None:
+    passage = tap()
+    assert run(passage, [text("a"), ASIDE, DONE]) == text("a") + ASIDE + DONE
+    assert passage.usage == Usage(3, 2, source="vendor")
+
+
+def test_the_usual_usage_is_told_once() -> None:
+    stream = [text("a"), ASIDE, USAGE, DONE]
+    assert run(tap(include_usage=True), stream) == b"".join(stream)
+
+
+@pytest.mark.parametrize(
+    ("sent", "told"),
+    [
+        ({"reasoning": "hm"}, {"reasoning_content": "hm"}),
+        ({"content": None, "reasoning": None}, {"content": None, "reasoning_content": None}),
+        ({"reasoning": "a", "reasoning_content": "a"}, {"reasoning": "a", "reasoning_content": "a"}),
+        ({"reasoning": {"effort": "low"}}, {"reasoning": {"effort": "low"}}),
+        ({"content": '"reasoning": "x"'}, {"content": '"reasoning": "x"'}),
+        ({"content": "reasoning"}, {"content": "reasoning"}),
+        ({"reasoning_details": "x"}, {"reasoning_details": "x"}),
+    ],
+)
+def test_thinking_goes_by_one_name(sent: dict[str, Any], told: dict[str, Any]) -> None:
+    passage = CHAT.tap(Peek("m", stream=True), "reasoning")
+    assert run(passage, [chunk(delta(**sent)), STOP, DONE]) == chunk(delta(**told)) + STOP + DONE
+    whole = json.dumps({"choices": [{"message": sent, "finish_reason": "stop"}]}).encode()
+    assert json.loads(CHAT.judge(whole, "reasoning").body)["choices"][0]["message"] == told
+
+
+def test_finish_reasons_without_a_word_are_counted_and_pass() -> None:
+    passage, odd = tap(), chunk(delta(finish="eos"))
+    assert run(passage, [text("a"), odd, DONE]) == text("a") + odd + DONE
+    assert passage.unknown == {"finish reason eos": 1}
+    whole = json.dumps({"choices": [{"message": {"content": "a"}, "finish_reason": "eos"}]}).encode()
+    assert CHAT.judge(whole).unknown == {"finish reason eos": 1}
+
+
+def test_an_error_keeps_what_the_client_may_read() -> None:
+    passage = tap()
+    passage.feed(frame({"error": {"message": "maximum context length is 5", "code": "context_length_exceeded"}}))
+    assert passage.cause is not None
+    assert (passage.cause.kind, passage.cause.client_message) == (K.CONTEXT, "maximum context length is 5")

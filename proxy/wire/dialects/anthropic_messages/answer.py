@@ -4,7 +4,7 @@
 
 and `ping` or `error` anywhere. Blocks are numbered over all kinds, tool calls over tool calls alone. Signed thinking
 is told once, with the `Finish`, as `thinking_blocks`: each block as it came and, as `index`, the place to put it back
-to. Events, blocks and fields that are not known here (server tools, citations) are passed over.
+to. Events, blocks and deltas that are not known here (server tools, citations) are counted and passed over.
 """
 
 from __future__ import annotations
@@ -26,6 +26,7 @@ from proxy.core.events import (
     Tokens,
     ToolArgs,
     ToolOpen,
+    Unknown,
 )
 from proxy.core.usage import Usage
 from proxy.wire import sse
@@ -39,7 +40,10 @@ _FINISH: Final[Mapping[str, FinishReason]] = {
     "pause_turn": "length",
     "refusal": "content_filter",
 }
-"""All others mean stop, or tool calls if there were some."""
+_NATURAL: Final = frozenset({"end_turn", "stop_sequence", "tool_use"})
+"""These mean stop, or tool calls if there were some; and so does what is not known."""
+
+_PING: Final = "ping"
 
 _TIERS: Final[Mapping[str, str]] = {"standard": "default", "priority": "priority", "batch": "batch"}
 _MOST: Final = 2**53
@@ -82,8 +86,11 @@ class Reader:
         if not isinstance(event, dict):
             return [self.fail(ErrorKind.NOT_AN_ANSWER, f"not an event: {str(event)[:200]}")]
         kind = event.get("type")
-        on = _EVENTS.get(kind if isinstance(kind, str) else name)
-        return list(on(self, event)) if on is not None else []
+        kind = kind if isinstance(kind, str) else name
+        on = _EVENTS.get(kind)
+        if on is not None:
+            return list(on(self, event))
+        return [] if kind == _PING else [Unknown(f"event {kind}")]
 
     def whole(self, answer: Json) -> list[Event]:
         """The events of an answer that came in one piece."""
@@ -94,10 +101,10 @@ class Reader:
         ends = {**answer, "stop_reason": answer.get("stop_reason") or "end_turn"}
         return events + list(self.on_message_delta({"delta": ends}))
 
-    def fail(self, kind: ErrorKind, detail: str) -> Failed:
+    def fail(self, kind: ErrorKind, detail: str, cause: UpstreamFailure | None = None) -> Failed:
         """The last event there will be."""
         self.failed = True
-        return Failed(kind, detail)
+        return Failed(kind, detail, cause)
 
     def on_message_start(self, event: Json) -> Iterator[Event]:
         if self._started:
@@ -116,6 +123,8 @@ class Reader:
         if block.kind == "tool_use":
             self._tools += 1
             yield ToolOpen(block.tool, _word(told.get("id")) or f"call_{block.tool}", _word(told.get("name")))
+        elif block.kind not in _KNOWN_BLOCKS:
+            yield Unknown(f"block {block.kind}")
         yield from self._say(block, told)
 
     def on_block_delta(self, event: Json) -> Iterator[Event]:
@@ -127,6 +136,8 @@ class Reader:
             block.carried["signature"] = delta.get("signature")
         elif block.kind in _SPEECH and delta.get("type") == _SPEECH[block.kind][0]:
             yield from self._say(block, delta)
+        elif block.kind in _KNOWN_BLOCKS:  # of a block without a word here, nothing is known
+            yield Unknown(f"delta {delta.get('type')}")
 
     def _say(self, block: _Block, told: Json) -> Iterator[Event]:
         """What a piece of text, thinking or arguments adds."""
@@ -193,6 +204,8 @@ class Reader:
             yield Refuse(mend(why))
         if self._thinking:
             yield Extra(THINKING, self._thinking)
+        if reason not in _FINISH and reason not in _NATURAL:
+            yield Unknown(f"stop reason {reason}")
         yield Finish(_FINISH.get(reason, "tool_calls" if self._tools else "stop"))
 
     def on_message_stop(self, _event: Json) -> Iterator[Event]:
@@ -202,7 +215,7 @@ class Reader:
 
     def on_error(self, event: Json) -> Iterator[Event]:
         failure = classify_inband(event)
-        yield self.fail(failure.kind, failure.detail)
+        yield self.fail(failure.kind, failure.detail, failure)
 
 
 _EVENTS: Final[Mapping[str, Callable[[Reader, Json], Iterator[Event]]]] = {
@@ -234,6 +247,8 @@ _SPEECH: Final[Mapping[str, tuple[str, str, Callable[[str, _Block], Event]]]] = 
     "tool_use": ("input_json_delta", "partial_json", _arguments),
 }
 """By kind of block: the deltas that add to it, the field in which they speak, and the event that it makes."""
+
+_KNOWN_BLOCKS: Final = frozenset({*_SPEECH, "redacted_thinking"})
 
 
 def read_usage(usage: Json) -> Usage:

@@ -26,6 +26,7 @@ from proxy.core.events import (
     Tokens,
     ToolArgs,
     ToolOpen,
+    Unknown,
 )
 from proxy.wire import sse
 from proxy.wire.dialects.gemini_generate.errors import classify_inband
@@ -53,6 +54,9 @@ _FAULTY: Final = frozenset(
     }
 )  # fmt: skip
 """Finish reasons by which the model says that it failed: another try may succeed."""
+
+_PART_FIELDS: Final = frozenset({"thought", "thoughtSignature"})
+"""Fields of a part beside the one that says what it is."""
 
 _UNBLOCKED: Final = frozenset({"", "BLOCKED_REASON_UNSPECIFIED", "BLOCK_REASON_UNSPECIFIED"})
 _MOST_CHOICES: Final = 1024
@@ -92,6 +96,8 @@ class _Choice:
                 yield from self._call(part["functionCall"], _signature_of(part), answer)
             elif isinstance(part.get("inlineData"), dict):
                 self._inline(part["inlineData"])
+            else:
+                yield from (Unknown(f"part {name}") for name in part if name not in _PART_FIELDS)
 
     def finish(self, reason: str) -> Iterator[Event]:
         """What was held back, and the `Finish`."""
@@ -105,7 +111,10 @@ class _Choice:
             yield Extra("extra_content", {"google": {"thought_signature": self._signature}}, self.index)
         if self._images:
             yield Extra("images", self._images, self.index)
-        known = "content_filter" if reason.startswith("IMAGE_") else _FINISH.get(reason, "stop")
+        known = "content_filter" if reason.startswith("IMAGE_") else _FINISH.get(reason)
+        if known is None:
+            known = "stop"
+            yield Unknown(f"finish reason {reason}")
         if self._calls and known == "stop":
             known = "tool_calls"
         logprobs = {"content": self._logprobs, "refusal": None} if self._logprobs else None
@@ -213,14 +222,14 @@ class Chunks:
         open_still = [choice for choice in self._choices.values() if not choice.finished]
         return [event for choice in open_still for event in choice.finish("STOP")] if not self.failed else []
 
-    def fail(self, kind: ErrorKind, detail: str) -> Failed:
+    def fail(self, kind: ErrorKind, detail: str, cause: UpstreamFailure | None = None) -> Failed:
         """The last event there will be."""
         self.failed = True
-        return Failed(kind, detail)
+        return Failed(kind, detail, cause)
 
     def _error(self, error: Any) -> Failed:
         failure = classify_inband(error if isinstance(error, dict) else {"message": str(error)})
-        return self.fail(failure.kind, failure.detail)
+        return self.fail(failure.kind, failure.detail, failure)
 
     def _choice(self, index: Any) -> _Choice:
         index = index if type(index) is int and 0 <= index < _MOST_CHOICES else 0

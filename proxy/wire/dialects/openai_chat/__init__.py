@@ -12,9 +12,9 @@ from typing import Annotated, Any, Final
 import msgspec
 
 from proxy.core.chat import Chat, Losses
-from proxy.core.decision import Quirks
+from proxy.core.decision import THINKING, Quirks
 from proxy.core.errors import ProxyError
-from proxy.core.events import Event
+from proxy.core.events import Event, Start
 from proxy.core.family import Family
 from proxy.core.request import Peek
 from proxy.wire import sse
@@ -23,7 +23,7 @@ from proxy.wire.dialects.openai_chat import answer
 from proxy.wire.dialects.openai_chat.read_request import decode_request
 from proxy.wire.dialects.openai_chat.write_request import encode_request
 from proxy.wire.peek import Head, Length, peek_of, prepare, read_head
-from proxy.wire.tap import Choice, Tap, judge
+from proxy.wire.tap import Choice, RenamingTap, Tap, judge, with_thinking
 
 MAX_MESSAGES: Final = 10_000
 _GUARDED: Final = (b'"messages"', b'"stream"')
@@ -54,11 +54,14 @@ class OpenAIChat:
     def prepare(self, body: bytes, peek: Peek, model: str, quirks: Quirks, overrides: Mapping[str, Any]) -> bytes:
         return prepare(body, peek, model, quirks, overrides, _GUARDED)
 
-    def tap(self, peek: Peek) -> Passage:
+    def tap(self, peek: Peek, thinks_as: str = THINKING) -> Passage:
+        if thinks_as != THINKING:
+            return RenamingTap(measure, wants_usage=peek.include_usage, thinks_as=thinks_as)
         return Tap(measure, wants_usage=peek.include_usage)
 
-    def judge(self, body: bytes) -> Answer:
-        return judge(body, measure, lambda choice: isinstance(choice.message, dict))
+    def judge(self, body: bytes, thinks_as: str = THINKING) -> Answer:
+        told = body if thinks_as == THINKING else with_thinking(body, thinks_as)
+        return judge(told, measure, lambda choice: isinstance(choice.message, dict))
 
     def decode_request(self, body: bytes) -> tuple[Chat, ...]:
         return (decode_request(body),)
@@ -74,6 +77,11 @@ class OpenAIChat:
 
     def encoder(self, chat: Chat, created: int) -> Encoder:
         return answer.ChatEncoder(chat, created)
+
+    def resumed(self, chat: Chat, created: int, start: Start) -> Encoder:
+        encoder = answer.ChatEncoder(chat, created)
+        encoder.feed(start)  # the role, which the client has
+        return encoder
 
     def decode_body(self, body: bytes) -> list[Event]:
         return answer.decode_body(self.judge(body).body)

@@ -14,7 +14,7 @@ from typing import Any, Final, get_args
 import msgspec
 
 from proxy.core.chat import Chat, ToolKind
-from proxy.core.errors import ErrorKind
+from proxy.core.errors import ErrorKind, UpstreamFailure
 from proxy.core.events import (
     Event,
     Extra,
@@ -29,6 +29,7 @@ from proxy.core.events import (
     Tokens,
     ToolArgs,
     ToolOpen,
+    Unknown,
     fold,
 )
 from proxy.core.usage import Usage
@@ -38,7 +39,7 @@ from proxy.wire.dialects.openai_chat.write_request import with_signature
 from proxy.wire.lenient import Mender, mend, read_json, write_json
 from proxy.wire.openai_errors import classify_inband
 from proxy.wire.tap import FAULTY_FINISH
-from proxy.wire.usage import read_usage, write_usage
+from proxy.wire.usage import read_aside, read_usage, write_usage
 
 _REASONS: Final = frozenset(get_args(FinishReason))
 _FINISH: Final[Mapping[str, FinishReason]] = {
@@ -115,6 +116,8 @@ class _Choice:
         known: FinishReason = _FINISH.get(reason, "stop")
         if reason in _REASONS and reason not in _FINISH:
             known = reason  # type: ignore[assignment]
+        elif reason not in _FINISH:
+            yield Unknown(f"finish reason {reason}")
         if self._calls and known == "stop":
             known = "tool_calls"
         yield Finish(known, self.index, self.logprobs or None)
@@ -212,7 +215,7 @@ class Chunks:
             return [self.fail(ErrorKind.NOT_AN_ANSWER, f"not a chunk: {str(chunk)[:200]}")]
         if chunk.get("error") or ("choices" not in chunk and _is_text(chunk.get("message"))):
             failure = classify_inband(chunk.get("error") or chunk)
-            return [self.fail(failure.kind, failure.detail)]
+            return [self.fail(failure.kind, failure.detail, failure)]
         events: list[Event] = []
         if not self._started:
             self._started = True
@@ -222,6 +225,8 @@ class Chunks:
             if isinstance(choice, dict) and not self.failed:
                 events += self._choice(choice)
         usage = read_usage(chunk.get("usage"))
+        if usage is None and self._choices and events and isinstance(events[-1], Finish):
+            usage = read_aside(chunk)
         if usage is not None and not self.failed:
             events.append(Tokens(usage))
         return events
@@ -235,10 +240,10 @@ class Chunks:
             return [self.fail(ErrorKind.BROKEN_STREAM, "the stream ended before every choice was finished")]
         return [event for choice in still_open for event in choice.finish("stop")]
 
-    def fail(self, kind: ErrorKind, detail: str) -> Failed:
+    def fail(self, kind: ErrorKind, detail: str, cause: UpstreamFailure | None = None) -> Failed:
         """The last event there will be."""
         self.failed = True
-        return Failed(kind, detail)
+        return Failed(kind, detail, cause)
 
     def _choice(self, told: Mapping[str, Any]) -> list[Event]:
         index = told.get("index")
@@ -337,7 +342,7 @@ class ChatEncoder:
         if isinstance(event, Tokens):
             self._usage = event.usage
             return b""
-        if isinstance(event, Failed):
+        if isinstance(event, Failed | Unknown):
             return b""
         out = b"" if event.choice in self._roles else self._role(event.choice)
         if isinstance(event, Finish):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any, Final
 
 import msgspec
@@ -24,6 +24,7 @@ from proxy.core.chat import (
 )
 from proxy.core.decision import Quirks
 from proxy.core.family import Family
+from proxy.wire.choices import narrow
 from proxy.wire.dialects.openai_chat.read_request import PLAIN, rest
 from proxy.wire.gates import REFUSED, fitted, says_nothing
 from proxy.wire.messages import tidies, tidy
@@ -88,6 +89,8 @@ def apply_quirks(quirks: Quirks, fields: dict[str, Any], losses: Losses) -> None
     if quirks.unthinking and fields.get("reasoning_effort") == "none":
         del fields["reasoning_effort"]
         fields |= quirks.unthinking
+    if quirks.choices is not None and "tool_choice" in fields:
+        _apply_choice(quirks.choices, fields, losses)
     if tidies(quirks) and "messages" in fields:
         fields["messages"], lost = tidy(fields["messages"], quirks)
         for path, why in lost:
@@ -98,6 +101,17 @@ def apply_quirks(quirks: Quirks, fields: dict[str, Any], losses: Losses) -> None
     for name, known in quirks.rename.items():
         if name in fields:
             fields[known] = fields.pop(name)
+
+
+def _apply_choice(known: Collection[str], fields: dict[str, Any], losses: Losses) -> None:
+    told, why = narrow(fields["tool_choice"], fields.get("tools"), known)
+    if why is not None:
+        losses.drop("tool_choice", why)
+    for name, value in told.items():
+        if value is None:
+            fields.pop(name, None)
+        else:
+            fields[name] = value
 
 
 def _message(message: Message) -> dict[str, Any]:

@@ -18,7 +18,7 @@ from functools import partial
 from typing import Any, Final
 
 from proxy.core.chat import ToolKind
-from proxy.core.errors import ErrorKind
+from proxy.core.errors import ErrorKind, UpstreamFailure
 from proxy.core.events import (
     Event,
     Extra,
@@ -32,6 +32,7 @@ from proxy.core.events import (
     Tokens,
     ToolArgs,
     ToolOpen,
+    Unknown,
 )
 from proxy.core.usage import Usage
 from proxy.wire.dialects.openai_responses.errors import failure_of
@@ -92,20 +93,22 @@ class Reading:
             return
         kind = event.get("type")
         if not isinstance(kind, str) or kind not in _EVENTS:
-            kind = "error" if event.get("error") else name
+            kind = "error" if event.get("error") else kind if isinstance(kind, str) and kind else name
         tell = _EVENTS.get(kind)
         if tell is not None:
             yield from tell(self, event)
+        elif kind not in _REPEATED:
+            yield Unknown(f"event {kind}")
 
     def whole(self, response: Mapping[str, Any]) -> Iterator[Event]:
         """The events of a whole response."""
         yield from self.created({"response": response})
         yield from self._ended(response, complete=response.get("status") in (None, "completed"))
 
-    def fail(self, kind: ErrorKind, detail: str) -> Failed:
+    def fail(self, kind: ErrorKind, detail: str, cause: UpstreamFailure | None = None) -> Failed:
         """The last event there will be."""
         self.over = True
-        return Failed(kind, detail)
+        return Failed(kind, detail, cause)
 
     def created(self, event: Mapping[str, Any]) -> Iterator[Event]:
         response = event.get("response")
@@ -171,7 +174,7 @@ class Reading:
 
     def _failed(self, error: Any) -> Failed:
         failure = failure_of(error, ErrorKind.FAULT)
-        return self.fail(failure.kind, failure.detail)
+        return self.fail(failure.kind, failure.detail, failure)
 
     def _end_of(self, event: Mapping[str, Any], *, complete: bool) -> Iterator[Event]:
         response = event.get("response")
@@ -226,6 +229,8 @@ class Reading:
             yield from self._whole_message(known, item)
         elif kind == "reasoning":
             yield from self._whole_reasoning(place, known, item)
+        else:
+            yield Unknown(f"item {kind}")
 
     def _whole_message(self, known: _Item, item: Mapping[str, Any]) -> Iterator[Event]:
         for index, part in enumerate(_parts(item, "content")):
@@ -315,7 +320,13 @@ _EVENTS: Final[Mapping[str, Callable[[Reading, Mapping[str, Any]], Iterator[Even
     "response.failed": Reading.failed,
     "error": Reading.error,
 }
-"""All other events only repeat what these say."""
+_REPEATED: Final = frozenset(
+    {"response.queued", "response.content_part.added", "response.content_part.done", "response.output_text.done",
+     "response.refusal.done", "response.reasoning_summary_part.added", "response.reasoning_summary_part.done",
+     "response.reasoning_summary_text.done", "response.reasoning_text.done", "response.function_call_arguments.done",
+     "response.custom_tool_call_input.done"}
+)  # fmt: skip
+"""Events that only repeat what those say; all others are of tools that the vendor runs, or new."""
 
 
 def _usage(usage: Any) -> Usage | None:
