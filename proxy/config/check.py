@@ -38,7 +38,6 @@ _NO_EFFECT: tuple[tuple[Path, str], ...] = (
     (("plans", "*", "budget"), "money per period is not yet limited"),
     (("plans", "*", "concurrency"), "requests in flight are not yet limited"),
     (("routes", "*", "cache"), "answers are not yet kept"),
-    (("routes", "*", "midstream"), "a broken stream always ends with an error event"),
     (("routes", "*", "hedge"), "no second attempt is started yet"),
     (("routes", "*", "guards"), "no text is screened yet"),
     (("guards",), "no text is screened yet"),
@@ -46,7 +45,7 @@ _NO_EFFECT: tuple[tuple[Path, str], ...] = (
 )
 """Sections that decode and do nothing so far; whoever makes one work takes its line away."""
 
-_DEFAULTS: Mapping[Path, str] = {("storage", "state"): "memory", ("routes", "*", "midstream"): "error"}
+_DEFAULTS: Mapping[Path, str] = {("storage", "state"): "memory"}
 """What is written and is the case anyway needs no remark."""
 
 

@@ -130,6 +130,10 @@ class ErrorKind(Enum):
         503, _UPSTREAM, "upstream_resting", "The upstream failed too often and is left alone for a while.", "upstream",
         next_target=True, offline=True,
     )  # fmt: skip
+    MAINTENANCE = ErrorFacts(
+        503, _UPSTREAM, "upstream_maintenance", "The upstream is in maintenance.", "operator",
+        next_target=True, offline=True,
+    )  # fmt: skip
     FAULT = ErrorFacts(
         502, _UPSTREAM, "upstream_fault", "The upstream failed.", "upstream",
         same_key=1, other_key=True, next_target=True, health=1.0, offline=True,
@@ -137,6 +141,10 @@ class ErrorKind(Enum):
     NOT_AN_ANSWER = ErrorFacts(
         502, _UPSTREAM, "upstream_not_an_answer", "The upstream sent something that is not an answer.",
         "upstream", next_target=True, health=1.0, offline=True,
+    )  # fmt: skip
+    UNFIT = ErrorFacts(
+        502, _UPSTREAM, "upstream_unfit", "The upstream's answer does not have the form that was asked for.",
+        "upstream", same_key=1, next_target=True, offline=True,
     )  # fmt: skip
     FIRST_BYTE_TIMEOUT = ErrorFacts(
         504, "timeout_error", "upstream_timeout", "The upstream did not answer in time.", "upstream",
@@ -153,6 +161,10 @@ class ErrorKind(Enum):
     HEDGED = ErrorFacts(
         503, "service_unavailable_error", "hedged", "Another attempt at the same request answered first.", "proxy",
         next_target=True,
+    )  # fmt: skip
+    DEPARTED = ErrorFacts(
+        502, _UPSTREAM, "stream_interrupted", "The upstream did not tell the rest of another's answer.", "upstream",
+        next_target=True, offline=True,
     )  # fmt: skip
     BROKEN_STREAM = ErrorFacts(
         502, _UPSTREAM, "stream_interrupted", "upstream stream interrupted", "upstream",

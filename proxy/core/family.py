@@ -15,11 +15,12 @@ class Family:
     """Where nothing is known against it, a model is taken to accept everything.
 
     `context` and `output` are tokens of a prompt and of an answer at most, None where unknown. `lacks` names features
-    that the models refuse (`images`, `tools`, `json_schema`). `sampling`: whether temperature, top_p and their like
-    are accepted always, only while the model does not reason, or never. `efforts` are the values of reasoning_effort
-    that it knows, none of them if it never reasons, None where unknown; `default_effort` is in force when the caller is
-    silent. `thinking` says how it is asked to think: by a token budget, by a level, adaptively, or always and unasked.
-    `prefill`: a last assistant message is continued. `forced_tools`: a tool call may be required. `mid_system`: system
+    that the models refuse (`images`, `tools`); `no_forms` names forms of answers that they cannot be held to
+    (`json_schema`, `json_object`). `sampling`: whether temperature, top_p and their like are accepted always, only
+    while the model does not reason, or never. `efforts` are the values of reasoning_effort that it knows, none of them
+    if it never reasons, None where unknown; `default_effort` is in force when the caller is silent. `thinking` says how it is asked to think: by a token budget, by a level, adaptively, or always and unasked.
+    `prefill`: a last assistant message is continued; None where that is not known: then it may be sent, but nobody
+    relies on it. `forced_tools`: a tool call may be required. `mid_system`: system
     messages may stand in the middle of a conversation. `penalties`: frequency and presence penalties. `chat_tools`:
     function tools over chat completions. `only_responses`: the model is served by the responses endpoint alone.
     `completions`: by legacy completions too. `max_tokens`: chat completions may say the length of an answer by this
@@ -31,11 +32,12 @@ class Family:
     context: int | None = None
     output: int | None = None
     lacks: frozenset[str] = frozenset()
+    no_forms: frozenset[str] = frozenset()
     sampling: Sampling = "free"
     efforts: tuple[str, ...] | None = None
     default_effort: str | None = None
     thinking: Thinking | None = None
-    prefill: bool = True
+    prefill: bool | None = None
     forced_tools: bool = True
     mid_system: bool = True
     penalties: bool = True

@@ -38,16 +38,17 @@ def tokens_of(size: int) -> int:
 
 
 def add_usage(one: Usage | None, other: Usage | None) -> Usage | None:
-    """The usage of two answers together; what is unknown counts nothing."""
+    """The usage of two answers together; what is unknown counts nothing. Counted once is counted."""
     if one is None or other is None:
         return one or other
+    sources = {one.source, other.source}
     return Usage(
         prompt=one.prompt + other.prompt,
         completion=one.completion + other.completion,
         cached=one.cached + other.cached,
         cache_write=one.cache_write + other.cache_write,
         reasoning=one.reasoning + other.reasoning,
-        source=one.source if one.source == other.source else "unknown",
+        source="unknown" if "unknown" in sources else "counted" if "counted" in sources else "vendor",
     )
 
 
@@ -56,7 +57,7 @@ class UsageRecord:
     """Everything that is kept of one request; written once, when it has ended, whatever way it ended.
 
     `ended` is a finish reason (`stop`, `length`, `tool_calls`, …) or the name of an error kind in lower case.
-    Times are seconds; `first_token` is None when no semantic delta was seen. `facts` is what routing knew of the
+    `unknown` counts what the upstream said and there is no word for. Times are seconds; `first_token` is None when no semantic delta was seen. `facts` is what routing knew of the
     request (`plan`, and `tokens`, `has`, `task`, `complexity` where a rule had asked), in JSON's terms. `size` is the
     bytes of its body.
     """
@@ -80,6 +81,7 @@ class UsageRecord:
     first_token: float | None
     offline: str | None = None
     losses: tuple[str, ...] = ()
+    unknown: Mapping[str, int] = field(default_factory=dict)
     facts: Mapping[str, object] = field(default_factory=dict)
     size: int = 0
 

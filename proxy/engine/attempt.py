@@ -22,12 +22,13 @@ from proxy.core.errors import ErrorKind, ProxyError, UpstreamFailure
 from proxy.core.ports import Reply, Transport, WireRequest, WireResponse
 from proxy.core.request import Inbound
 from proxy.core.secret import Secret
-from proxy.core.usage import add_usage, tokens_of
+from proxy.core.usage import Usage, add_usage, tokens_of
 from proxy.engine.heartbeat import Heartbeat
 from proxy.engine.journey import Journey
 from proxy.engine.race import Race
 from proxy.engine.readiness import Readying, Wish
 from proxy.engine.relay import hold_until_begun, relay
+from proxy.engine.story import Hop, Story
 from proxy.engine.vigil import Vigil
 from proxy.synth.rules import OfflineConfig
 from proxy.wire.crossing import Crossing, cross, insist, spoken_at, unsaid
@@ -69,6 +70,10 @@ class Delivery:
     most_tries: int = 1
     race: Race | None = None
     """Set while another attempt may run beside the present one."""
+    story: Story | None = None
+    """What the client was told, where others may go on with it when it breaks off."""
+    hop: Hop | None = None
+    """Set while somebody goes on with the story."""
 
 
 class Attempts:
@@ -92,7 +97,8 @@ class Attempts:
     async def make(
         self, delivery: Delivery, target: Target, key: Secret, first_token: float | None = None
     ) -> ErrorKind | None:
-        """Returns when the client has its answer (None) or was told that it broke off (why).
+        """Returns when the client has its answer (None), or when that broke off (why): the client was told so, unless
+        others may go on with the story.
 
         The upstream gets at most `first_token` seconds to begin a stream, where that is less than usual. Raises
         UpstreamFailure while another target may still answer.
@@ -103,15 +109,15 @@ class Attempts:
             await self._exchange(delivery, target, key, first_token)
         except UpstreamFailure as failure:
             outcome = self._blamed(delivery, failure)
-            if journey.target is not target:
+            if journey.target is not target or delivery.hop is not None:
                 raise outcome from failure.__cause__
-            await self._tell_break(delivery, outcome)
+            await self._break_off(delivery, outcome)
         except Exception as error:
             log.exception("attempt failed", extra={"request_id": journey.id})
             outcome = UpstreamFailure(ErrorKind.FAULT, type(error).__name__)
-            if journey.target is not target:
+            if journey.target is not target or delivery.hop is not None:
                 raise outcome from error
-            await self._tell_break(delivery, outcome)
+            await self._break_off(delivery, outcome)
         except asyncio.CancelledError:
             is_lost = delivery.race is not None and delivery.race.is_lost
             outcome = UpstreamFailure(ErrorKind.HEDGED if is_lost else ErrorKind.CLIENT_GONE)
@@ -125,7 +131,7 @@ class Attempts:
     ) -> Attempt:
         """What the record says of a try that began at `started` and has just ended."""
         journey, race = delivery.journey, delivery.race
-        first = journey.first_token if journey.target is target else None
+        first = journey.first_token if journey.target is target and delivery.hop is None else None
         return Attempt(
             target.upstream.name,
             target.model,
@@ -152,7 +158,9 @@ class Attempts:
 
     async def _exchange(self, delivery: Delivery, target: Target, key: Secret, first_token: float | None) -> None:
         inbound, upstream = delivery.inbound, target.upstream
-        params = self._params(delivery, target)
+        hop, params = delivery.hop, self._params(delivery, target)
+        if hop is not None:
+            params = {**params, **hop.params(inbound.body)}
         spoken = self._dialects[spoken_at(target, inbound.dialect, inbound.body, params)]
         created = int(delivery.journey.at.timestamp())
         try:
@@ -167,9 +175,13 @@ class Attempts:
                 param=error.param,
                 code=error.code,
             ) from error
+        if hop is not None:
+            crossing = hop.over(crossing, spoken, target, _known(delivery.journey.usage), created)
         head = self._head(delivery, upstream, key)
         path = upstream.base + spoken.path(upstream.paths[spoken.name], target.model, inbound.peek.stream)
         timeouts = self._timeouts(delivery, upstream, first_token)
+        if crossing.is_gathered:
+            timeouts = replace(timeouts, first_byte=timeouts.attempt, first_token=timeouts.attempt)
 
         def request(number: int) -> WireRequest:
             return WireRequest(upstream.origin, "POST", path, head, crossing.take(number), timeouts)
@@ -251,10 +263,11 @@ class Attempts:
             try:
                 held = await hold_until_begun(response, passage)
                 vigil.begun()
-                if number == 0:
+                if number == 0 and delivery.hop is None:
                     await self._begin(delivery, target, crossing)
-                delivery.heartbeat.heard()
-                await reply.write(held)
+                if held:
+                    delivery.heartbeat.heard()
+                    await reply.write(held)
                 await relay(response, passage, reply, delivery.heartbeat)
                 if number == crossing.count - 1:
                     delivery.heartbeat.stop()
@@ -262,7 +275,8 @@ class Attempts:
             finally:
                 vigil.stop()
                 self._part(response, passage)
-                self._account(delivery, target, passage)
+                if passage.begun:
+                    self._account(delivery, target, passage)
 
     async def _begin(self, delivery: Delivery, target: Target, crossing: Crossing) -> None:
         """The commit: from here on this target answers, or the client is told that it broke off."""
@@ -281,25 +295,29 @@ class Attempts:
             journey.hedge = delivery.race.commit()
         journey.target, journey.mode, journey.losses = target, crossing.mode, tuple(crossing.losses)
         journey.offline = target.model if target.upstream.offline else None
-        delivery.inbound.let_go()  # nobody else will be asked, and the answer may take long
+        if delivery.story is None:
+            delivery.inbound.let_go()  # nobody else will be asked, and the answer may take long
         return journey
 
     def _account(self, delivery: Delivery, target: Target, told: Answer | Passage) -> None:
-        """Take over what the answer says of itself; of several prompts' answers the usages add up.
+        """Take over what the answer says of itself; of several answers, to several prompts or to one that was gone on
+        with, the usages add up.
 
         What no model said, and what a stream told of itself before it broke, is counted by us.
         """
         journey = delivery.journey
-        if journey.target is not target:
+        if journey.target is not target and delivery.hop is None:
             return
         ours = counted(delivery.size, told.written)
         usage = told.usage or ours
         if told.finish is None or journey.offline is not None:
             usage = replace(usage, completion=max(usage.completion, ours.completion), source="counted")
-        before = journey.usage if journey.usage.source != "unknown" else None
-        journey.usage = add_usage(before, usage) or usage
-        journey.reported_model = told.model
+        journey.usage = add_usage(_known(journey.usage), usage) or usage
+        if delivery.hop is None:
+            journey.reported_model = told.model
         journey.ended = told.finish or "stop"
+        if told.unknown:
+            journey.unknown = {**journey.unknown, **told.unknown}
 
     def _part(self, response: WireResponse, passage: Passage) -> None:
         """Let go of an upstream; one that has said all but not ended yet gets a moment, on nobody's time."""
@@ -322,12 +340,21 @@ class Attempts:
             expiry.cancel()
             response.close()
 
-    async def _tell_break(self, delivery: Delivery, failure: UpstreamFailure) -> None:
+    async def _break_off(self, delivery: Delivery, failure: UpstreamFailure) -> None:
+        """The answer had begun: tell the client, unless others may go on with it."""
+        if delivery.story is None or not delivery.story.break_off(failure):
+            await self.tell_break(delivery, failure)
+
+    async def tell_break(self, delivery: Delivery, failure: UpstreamFailure) -> None:
         """The answer had begun: say so with one error event, and neither an end mark nor a finish reason."""
         delivery.journey.end(ErrorKind.BROKEN_STREAM, 200)
         event = delivery.dialect.encode_error_event(ProxyError(ErrorKind.BROKEN_STREAM))
         log.warning("stream broke: %s", failure, extra={"request_id": delivery.journey.id})
         await delivery.reply.finish(event)
+
+
+def _known(usage: Usage) -> Usage | None:
+    return usage if usage.source != "unknown" else None
 
 
 def _wish(delivery: Delivery, target: Target) -> Wish:

@@ -18,14 +18,19 @@ from proxy.engine.attempt import STREAM_HEAD, Attempts, Delivery
 from proxy.engine.course import course
 from proxy.engine.health import NO_KEY
 from proxy.engine.heartbeat import Heartbeat
+from proxy.engine.hedge import Hedging
 from proxy.engine.journey import Journey
 from proxy.engine.live import Live
+from proxy.engine.race import Attempting, Race
+from proxy.engine.resume import resume
+from proxy.engine.story import Overheard, Story
 from proxy.engine.verdict import exhausted, rejection
+from proxy.policy.first_token import patience
 from proxy.policy.retry import Situation, first_byte_by, most_tries, pause
 from proxy.routing.contents import read_contents
 from proxy.routing.facts import AUTO, Facts
 from proxy.synth.answer import LEVELS
-from proxy.wire.dialects import InboundDialect
+from proxy.wire.dialects import InboundDialect, is_resumable
 
 OPERATOR = 1_000_000
 """The priority of requests with an admin key."""
@@ -47,6 +52,7 @@ class Engine:
         self.live = live
         self._pause = pause
         self.admission = admission
+        self._hedging = Hedging(live, admission)
         self._attempts = attempts
         self._dialects = dialects
         self._ledgers = ledgers
@@ -73,11 +79,21 @@ class Engine:
         try:
             if inbound.peek.stream:
                 delivery.heartbeat = _heartbeat(delivery, self.live.server.heartbeat, first_byte)
+                if decision.continues and is_resumable(dialect):
+                    delivery.story = Story(dialect)
+                    delivery.reply = Overheard(reply, delivery.story.heard)
             await self._walk(delivery, decision)
+            if delivery.story is not None and delivery.story.broken is not None:
+                await self._resume(delivery, decision, delivery.story.broken)
         finally:
             self.live.under_way -= 1
             if delivery.heartbeat is not None:
                 delivery.heartbeat.stop()
+
+    async def _resume(self, delivery: Delivery, decision: Decision, failure: UpstreamFailure) -> None:
+        """The stream broke after its first word: have others tell the rest, else tell the client."""
+        if not await resume(delivery, decision, self.live.health, self._ask):
+            await self._attempts.tell_break(delivery, failure)
 
     def settle(self, journey: Journey) -> None:
         """Write the one record of a request that has ended, whatever way it ended."""
@@ -92,9 +108,12 @@ class Engine:
         def skip(target: Target, failure: UpstreamFailure) -> None:
             journey.failures.append((str(target), failure))
 
+        if decision.hedge is not None:
+            self._hedging.note(decision)
         for target in course(decision.candidates, self.live.health, skip):
             if not target.upstream.offline:
-                has_answered = await self._ask(delivery, target)
+                ask = self._ask if decision.hedge is None else self._ask_and_hedge
+                has_answered = await ask(delivery, target)
             elif _offline_may_answer(delivery, target.model):
                 has_answered = await self._try_in_turn(delivery, target, NO_KEY) is None
             else:
@@ -102,6 +121,42 @@ class Engine:
             if has_answered:
                 return
         raise exhausted(journey.failures)
+
+    async def _ask_and_hedge(self, delivery: Delivery, target: Target) -> bool:
+        """The same, and if it is slow to begin ask a second one beside it; the first word wins."""
+        if any(made.is_hedge and _is_at(made, target) for made in delivery.journey.attempts):
+            return False  # it had its try
+        seconds = self._hedging.patience(delivery, target)
+        if seconds is None:
+            return await self._ask(delivery, target)
+        own = delivery.journey.tries + 1  # the target's own try counts, whether it was sent by then or not
+
+        def beside() -> Attempting | None:
+            if max(delivery.journey.tries, own) >= delivery.most_tries:
+                return None
+            other = self._hedging.choose(delivery, target)
+            return None if other is None else self._ask_beside(delivery, other)
+
+        delivery.race = Race()
+        try:
+            return await delivery.race.run(self._ask(delivery, target), seconds, beside)
+        finally:
+            delivery.race = None
+
+    async def _ask_beside(self, delivery: Delivery, target: Target) -> bool:
+        """Ask once, if it can be done at once; otherwise the target waits for its own turn."""
+        health = self.live.health
+        key = health.lend(target)
+        if key is None:
+            return False
+        try:
+            async with self.admission.slot(target.upstream, delivery.priority, self._clock.monotonic()):
+                failure = await self._try(delivery, target, key)
+        except UpstreamFailure:
+            return False
+        if failure is None:
+            health.budget(target).earn()
+        return failure is None
 
     async def _ask(self, delivery: Delivery, target: Target) -> bool:
         """Ask a model, twice at most; true if the client has its answer."""
@@ -119,6 +174,8 @@ class Engine:
         if failure is None:
             health.budget(target).earn()
             return True
+        if delivery.race is not None and delivery.race.has_second:
+            return False
         return await self._ask_again(delivery, target, key, failure)
 
     async def _ask_again(self, delivery: Delivery, target: Target, used: Secret, failure: UpstreamFailure) -> bool:
@@ -138,7 +195,8 @@ class Engine:
             if seconds:
                 await self._pause(seconds)
             key = health.lend(target, [used]) or health.lend(target)
-            has_answered = key is not None and await self._try_in_turn(delivery, target, key) is None
+            if key is not None and delivery.journey.tries < delivery.most_tries:
+                has_answered = await self._try_in_turn(delivery, target, key) is None
         finally:
             budget.give_back(cost, is_success=has_answered)
         return has_answered
@@ -147,8 +205,6 @@ class Engine:
         self, delivery: Delivery, decision: Decision, target: Target, used: Secret, failure: UpstreamFailure
     ) -> Situation:
         journey, health = delivery.journey, self.live.health
-        asked = {name for name, _ in journey.failures}
-        waiting = [one for one in decision.candidates if not one.upstream.offline and str(one) not in asked]
         return Situation(
             kind=failure.kind,
             was_sent=failure.sent,
@@ -156,10 +212,27 @@ class Engine:
             connect_timeout=target.upstream.timeouts.connect,
             repeated=len(journey.attempts) - len({(made.upstream, made.model) for made in journey.attempts}),
             wakes=health.wakes_in(target, used),
-            others=sum(health.rest(one) is None for one in waiting),
+            others=self._others(delivery, decision, target),
             left=delivery.most_tries - journey.tries,
             time=delivery.deadline - self._clock.monotonic(),
         )
+
+    def _others(self, delivery: Delivery, decision: Decision, target: Target) -> int:
+        """How many other models could be asked that were not."""
+        asked = {str(target), *(name for name, _ in delivery.journey.failures)}
+        waiting = (one for one in decision.candidates if not one.upstream.offline and str(one) not in asked)
+        return sum(self.live.health.rest(one) is None for one in waiting)
+
+    def _patience(self, delivery: Delivery, target: Target) -> float | None:
+        """Seconds for the first token, where that is learned and there is somewhere to move on to; else None."""
+        timeouts, journey = target.upstream.timeouts, delivery.journey
+        if timeouts.first_token_floor is None or not delivery.inbound.peek.stream or journey.decision is None:
+            return None
+        now, name = self._clock.monotonic(), target.upstream.name
+        usual = self.live.first_tokens.usual(name, target.model, delivery.size, now, streamed=True)
+        if journey.tries + 1 >= delivery.most_tries or not self._others(delivery, journey.decision, target):
+            return None
+        return patience(usual, timeouts.first_token_floor, timeouts.first_token)
 
     async def _try_in_turn(self, delivery: Delivery, target: Target, key: Secret) -> UpstreamFailure | None:
         """Have the model in memory, then try; whoever waits for a load takes no slot from those who do not."""
@@ -200,7 +273,7 @@ class Engine:
         ticket = health.enter(target)
         self.live.enter(upstream.name)
         try:
-            kind = await self._attempts.make(delivery, target, key)
+            kind = await self._attempts.make(delivery, target, key, self._patience(delivery, target))
         except UpstreamFailure as raised:
             failure, kind = raised, raised.kind
             if not kind.facts.next_target:
@@ -223,8 +296,11 @@ def _priority(inbound: Inbound, snapshot: Snapshot) -> int:
 
 def _took(journey: Journey, target: Target) -> float:
     """Seconds of the last try at the target; others may have ended since."""
-    place = (target.upstream.name, target.model)
-    return next((made.seconds for made in reversed(journey.attempts) if (made.upstream, made.model) == place), 0.0)
+    return next((made.seconds for made in reversed(journey.attempts) if _is_at(made, target)), 0.0)
+
+
+def _is_at(made: Attempt, target: Target) -> bool:
+    return (made.upstream, made.model) == (target.upstream.name, target.model)
 
 
 def _offline_may_answer(delivery: Delivery, level: str) -> bool:

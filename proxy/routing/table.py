@@ -217,5 +217,7 @@ def _decision(rule: Rule | None, candidates: tuple[Target, ...], facts: Facts, w
         longest_pause=config.retry.max,
         defaults=defaults,
         strict_translation=config.strict_translation,
+        hedge=None if config.hedge is None else config.hedge.after,
+        continues=config.midstream == "continue",
         why=why,
     )

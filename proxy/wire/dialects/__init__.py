@@ -140,6 +140,9 @@ class UpstreamDialect(Protocol):
     name: str
     paths: tuple[str, ...]
     """Inbound paths; `web/app.py` mounts what it finds. Empty where only upstreams are asked in this dialect."""
+    no_forms: frozenset[str]
+    """Forms of answers that the protocol has no words for: `json_schema`, `json_object`, and `open_schema`, a schema
+    that leaves room for fields it does not name."""
 
     def path(self, template: str, model: str, stream: bool) -> str:
         """The path to call, from the provider's template for this dialect."""

@@ -175,4 +175,9 @@ def test_unknown_usage_counts_nothing() -> None:
     one = Usage(1, 2, source="vendor")
     assert add_usage(None, one) == one == add_usage(one, None)
     assert add_usage(None, None) is None
-    assert add_usage(one, Usage(1, 1, source="counted")) == Usage(2, 3, source="unknown")
+    assert add_usage(one, Usage(1, 1)) == Usage(2, 3, source="unknown")
+
+
+def test_usage_of_which_a_part_was_counted_is_counted() -> None:
+    told, counted = Usage(1, 2, source="vendor"), Usage(1, 1, source="counted")
+    assert add_usage(told, counted) == Usage(2, 3, source="counted") == add_usage(counted, told)

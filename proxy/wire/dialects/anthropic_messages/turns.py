@@ -64,7 +64,7 @@ class Turns:
             self.messages.insert(0, {"role": "user", "content": [_text(PLACEHOLDER)]})
         last = self.messages[-1]
         if last["role"] == "assistant":
-            if not self._family.prefill:
+            if self._family.prefill is False:
                 refuse(
                     f"`{path}` is the assistant's: this model does not continue a begun answer. "
                     "End with a user message.", path,

@@ -46,6 +46,7 @@ class OpenAIChat:
 
     name: Final = "openai_chat"
     paths: Final = ("/v1/chat/completions",)
+    no_forms: Final[frozenset[str]] = frozenset()
 
     def peek(self, body: bytes) -> Peek:
         head = read_head(body, _HEAD)

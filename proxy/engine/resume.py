@@ -1,0 +1,108 @@
+"""Finish a stream that broke after its first word, on routes that say `midstream: continue`.
+
+The order: the whole answer again from another target, as long as it repeats what the client has (the same model
+elsewhere first); then one more model that is known to go on with a begun answer. Each is an attempt like others.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Awaitable, Callable, Iterator
+from dataclasses import dataclass, replace
+
+from proxy.core.chat import Chat
+from proxy.core.decision import Decision, Quirks, Target
+from proxy.core.errors import ErrorKind, ProxyError
+from proxy.engine.attempt import Delivery
+from proxy.engine.course import course
+from proxy.engine.health import Health
+from proxy.engine.story import Hop, Story
+from proxy.wire.sequel import prevents_prefill, prevents_replay
+
+log = logging.getLogger("failsoft")
+
+Ask = Callable[[Delivery, Target], Awaitable[bool]]
+"""Asks a target as any other; true if the client has its answer then."""
+
+
+async def resume(delivery: Delivery, decision: Decision, health: Health, ask: Ask) -> bool:
+    """Have the rest of a broken story told; false if nobody could."""
+    assert delivery.story is not None
+    try:
+        chat = _asked(delivery)
+    except ProxyError:  # passed through untouched, it was not read before, and cannot be
+        return False
+    return await _Resumption(delivery, decision, delivery.story, chat, health, ask).run()
+
+
+def _asked(delivery: Delivery) -> Chat:
+    """The request as the target that broke was asked it. Raises ProxyError if the hub cannot read it."""
+    inbound, target = delivery.inbound, delivery.journey.target
+    assert target is not None
+    body = delivery.dialect.prepare(inbound.body, inbound.peek, target.model, Quirks(asks_usage=False), target.params)
+    chats = delivery.dialect.decode_request(body)
+    # Several prompts are several choices: it is all the same here.
+    return chats[0] if len(chats) == 1 else replace(chats[0], n=len(chats))
+
+
+@dataclass(frozen=True, slots=True)
+class _Resumption:
+    """One broken answer and those who may go on with it."""
+
+    delivery: Delivery
+    decision: Decision
+    story: Story
+    chat: Chat
+    health: Health
+    ask: Ask
+
+    async def run(self) -> bool:
+        return await self._replay() or await self._prefill()
+
+    async def _replay(self) -> bool:
+        """Ask for the whole answer, until somebody has told it; whoever tells another one is the last."""
+        if prevents_replay(self.chat) is not None:
+            return False
+        for target in self._others():
+            if self.story.obstacle is not None:
+                break
+            if await self._hop(Hop("replay", self.story, self.chat), target):
+                return True
+            if self.delivery.journey.attempts[-1].kind is ErrorKind.DEPARTED:
+                break
+        return False
+
+    async def _prefill(self) -> bool:
+        """Ask one model, once, to go on with the beginning that another has made."""
+        if self.story.obstacle is not None:
+            return False
+        text = self.story.heard.text
+        for target in self._others():
+            if prevents_prefill(self.chat, text, target.family) is None:
+                return await self._hop(Hop("prefill", self.story, self.chat, text), target)
+        return False
+
+    async def _hop(self, hop: Hop, target: Target) -> bool:
+        log.info("going on: %s by %s", hop.way, target, extra={"request_id": self.delivery.journey.id})
+        try:
+            return await self.ask(replace(self.delivery, hop=hop), target)
+        except ProxyError:  # the target finds fault with the request; the client has read half of an answer to it
+            return False
+
+    def _others(self) -> Iterator[Target]:
+        """Who has not failed at this request: the same model elsewhere, then the rest, in the decision's order."""
+        broken = self.delivery.journey.target
+        assert broken is not None
+        failed = {name for name, failure in self.delivery.journey.failures if failure.kind is not ErrorKind.DEPARTED}
+        others = [
+            target
+            for target in self.decision.candidates
+            if not target.upstream.offline and target != broken and str(target) not in failed
+        ]
+        others.sort(key=lambda target: _name(target) != _name(broken))
+        return course(others, self.health, lambda *_: None)
+
+
+def _name(target: Target) -> str:
+    """The model's name, which many upstreams put behind its maker's."""
+    return target.model.rpartition("/")[2].lower()

@@ -1,0 +1,101 @@
+"""What a client was told of an answer, and how one further request goes on with it when it breaks off."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, Literal
+
+from proxy.core.chat import Chat
+from proxy.core.decision import Target
+from proxy.core.errors import ErrorKind, UpstreamFailure
+from proxy.core.ports import Reply
+from proxy.core.usage import Usage
+from proxy.wire.crossing import Crossing
+from proxy.wire.dialects import Decoder, Resumable, UpstreamDialect
+from proxy.wire.replay import Heard, Overlapping, Resumed, Verified
+from proxy.wire.sequel import Sequel, blanks_of, prefilled
+
+Way = Literal["replay", "prefill"]
+
+
+class Story:
+    """What one client was told, and the failure that broke it off, None while nothing did."""
+
+    __slots__ = ("broken", "dialect", "heard")
+
+    def __init__(self, dialect: Resumable) -> None:
+        self.dialect = dialect
+        self.heard = Heard(dialect.decoder())
+        self.broken: UpstreamFailure | None = None
+
+    @property
+    def obstacle(self) -> str | None:
+        """Why nobody can go on with it."""
+        return "half a character was sent" if self.heard.is_torn else self.heard.obstacle
+
+    def break_off(self, failure: UpstreamFailure) -> bool:
+        """The stream broke; true if somebody else might go on, so that the client need not be told yet."""
+        if self.obstacle is not None or not failure.kind.facts.next_target:
+            return False
+        self.broken = failure
+        return True
+
+
+class Overheard:
+    """A `Reply` that tells a story: whatever is written to the client is heard."""
+
+    __slots__ = ("_heard", "_reply")
+
+    def __init__(self, reply: Reply, heard: Heard) -> None:
+        self._reply = reply
+        self._heard = heard
+
+    @property
+    def started(self) -> bool:
+        return self._reply.started
+
+    async def start(self, status: int, headers: Sequence[tuple[bytes, bytes]]) -> None:
+        await self._reply.start(status, headers)
+
+    async def write(self, data: bytes) -> None:
+        self._heard.feed(data)
+        await self._reply.write(data)
+
+    async def finish(self, data: bytes = b"") -> None:
+        await self._reply.finish(data)
+
+
+@dataclass(frozen=True, slots=True)
+class Hop:
+    """How one further request goes on with a story. `chat` is the client's request; `text` is what a prefill tells."""
+
+    way: Way
+    story: Story
+    chat: Chat
+    text: str = ""
+
+    def params(self, body: bytes) -> Mapping[str, Any]:
+        """What is laid over the fields of the request."""
+        return prefilled(body, self.text) if self.way == "prefill" else {}
+
+    def over(
+        self, crossing: Crossing, dialect: UpstreamDialect, target: Target, spent: Usage | None, created: int
+    ) -> Crossing:
+        """The same crossing for the rest of the answer; raises UpstreamFailure if meanwhile nobody can go on."""
+        heard = self.story.heard
+        obstacle = self.story.obstacle
+        if obstacle is None and self.way == "prefill" and heard.text != self.text:
+            obstacle = "the answer has been gone on with"
+        if obstacle is not None:
+            raise UpstreamFailure(ErrorKind.DEPARTED, obstacle, sent=False)
+        mark = {"resumed": True, "how": self.way, "upstream": target.upstream.name, "model": target.model}
+        start = replace(heard.start, extra={**heard.start.extra, "x_failsoft": mark})
+
+        def passage(decoder: Decoder) -> Resumed:
+            source = (
+                Verified(decoder, heard.text) if self.way == "replay" else Overlapping(decoder, blanks_of(self.text))
+            )
+            return Resumed(source, self.story.dialect.resumed(self.chat, created, start), mark, spent)
+
+        return Sequel(crossing, dialect, passage)

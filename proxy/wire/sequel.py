@@ -1,0 +1,100 @@
+"""A further request for the rest of an answer: when it may be made, what is in it, and how its answer is read."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+from proxy.core.chat import Chat
+from proxy.core.decision import Mode
+from proxy.core.family import Family
+from proxy.core.usage import tokens_of
+from proxy.wire.bridge import Gathered
+from proxy.wire.crossing import Crossing
+from proxy.wire.dialects import Answer, Decoder, Passage, UpstreamDialect
+from proxy.wire.fit import decoded
+from proxy.wire.peek import top_level
+
+_LENGTHS = ("max_tokens", "max_completion_tokens")
+
+
+def prevents_replay(chat: Chat) -> str | None:
+    """What of a request keeps its answer from being told twice, None if nothing does.
+
+    Several choices come in any order; log probabilities belong to tokens, which are cut otherwise elsewhere; and the
+    prompt that a legacy completion repeats is no part of the answer.
+    """
+    if chat.n != 1:
+        return "there is more than one choice"
+    if chat.logprobs or chat.extra.get("logprobs") is not None:
+        return "log probabilities were asked for"
+    return "the prompt is part of the answer" if chat.extra.get("echo") else None
+
+
+def prevents_prefill(chat: Chat, text: str, family: Family | None) -> str | None:
+    """What keeps a model from going on with `text`, None if nothing does.
+
+    It must be known to do that. JSON that is held to a grammar begins anew; so does a model that thinks first.
+    """
+    if family is None or family.prefill is not True:
+        return "the model is not known to continue a begun answer"
+    if not text.strip():
+        return "there is no text to go on with"
+    if "prompt" in chat.extra:
+        return "a legacy completion has no messages"
+    if chat.response_format is not None and chat.response_format.kind != "text":
+        return "the answer is held to a format"
+    if chat.reasoning_effort not in (None, "none"):
+        return "the model is asked to think first"
+    return prevents_replay(chat)
+
+
+def prefilled(body: bytes, text: str) -> Mapping[str, Any]:
+    """The fields to lay over a chat's `body` such that its last message is the beginning of the answer.
+
+    Blanks at its end stay behind: vendors refuse them, and models go on badly after them. What the caller wants at most
+    is less by what it has.
+    """
+    said = top_level(body)
+    messages = [*decoded(said["messages"]), {"role": "assistant", "content": text.rstrip()}]
+    limits = {name: decoded(said[name]) for name in _LENGTHS if name in said}
+    left = {name: max(1, most - tokens_of(len(text))) for name, most in limits.items() if isinstance(most, int)}
+    return {"messages": messages, **left}
+
+
+def blanks_of(text: str) -> str:
+    """What `prefilled` leaves behind of `text`."""
+    return text[len(text.rstrip()) :]
+
+
+class Sequel:
+    """A `Crossing` whose answer is the rest of another one: a stream of `dialect`, read by `passage`."""
+
+    __slots__ = ("_crossing", "_dialect", "_passage")
+    count = 1
+
+    def __init__(self, crossing: Crossing, dialect: UpstreamDialect, passage: Callable[[Decoder], Passage]) -> None:
+        self._crossing = crossing
+        self._dialect = dialect
+        self._passage = passage
+
+    @property
+    def mode(self) -> Mode:
+        return self._crossing.mode
+
+    @property
+    def is_gathered(self) -> bool:
+        return self._crossing.is_gathered
+
+    @property
+    def losses(self) -> Sequence[str]:
+        return self._crossing.losses
+
+    def take(self, number: int) -> bytes:
+        return self._crossing.take(number)
+
+    def passage(self, number: int) -> Passage:  # noqa: ARG002 — there is one
+        return self._passage(Gathered(self._dialect) if self.is_gathered else self._dialect.decoder())
+
+    def answer(self, bodies: Sequence[bytes]) -> Answer:
+        return self._crossing.answer(bodies)
