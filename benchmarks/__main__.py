@@ -19,7 +19,7 @@ from benchmarks.rivals import RIVALS, Rival
 
 DOCUMENT = Path(__file__).parent.parent / "docs" / "performance.md"
 BEGIN, END = "<!-- bench: begin -->", "<!-- bench: end -->"
-OTHERS = ("wire", "routing", "tasks")
+OTHERS = ("wire", "routing", "tasks", "resilience")
 """Benchmarks that are programs of their own: `benchmarks/<name>.py`."""
 
 
