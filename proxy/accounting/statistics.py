@@ -10,6 +10,7 @@ from itertools import accumulate, zip_longest
 
 from proxy.core.decision import Attempt
 from proxy.core.errors import ErrorKind
+from proxy.core.events import tally
 from proxy.core.usage import UsageRecord
 
 _PER_DOUBLING = 8  # buckets each time a duration doubles: a quantile is at most 4.5 % off
@@ -56,7 +57,8 @@ class Histogram:
 
 @dataclass(slots=True)
 class UpstreamStatistics:
-    """One upstream since the last reset. `requests` were answered by it, `fallbacks` left it for another target."""
+    """One upstream since the last reset. `requests` were answered by it, `fallbacks` left it for another target;
+    `unknown` counts events, blocks and words of its answers that this program does not know."""
 
     requests: int = 0
     attempts: int = 0
@@ -66,6 +68,7 @@ class UpstreamStatistics:
     completion_tokens: int = 0
     last_outcome: str | None = None
     last_at: datetime | None = None
+    unknown: dict[str, int] = field(default_factory=dict)
     latency: Histogram = field(default_factory=Histogram)
     first_token: Histogram = field(default_factory=Histogram)
 
@@ -79,6 +82,7 @@ class UpstreamStatistics:
             "tokens": {"prompt": self.prompt_tokens, "completion": self.completion_tokens},
             "latency_ms": self.latency.summary(),
             "first_token_ms": self.first_token.summary(),
+            "unknown": self.unknown,
             "last_outcome": self.last_outcome,
             "last_request": self.last_at.isoformat(timespec="milliseconds") if self.last_at else None,
         }
@@ -125,6 +129,8 @@ class Statistics:
             answered.requests += 1
             answered.prompt_tokens += record.usage.prompt
             answered.completion_tokens += record.usage.completion
+            for what, times in record.unknown.items():
+                tally(answered.unknown, what, times)
 
     def _count_attempt(self, attempt: Attempt, record: UsageRecord, *, moved_on: bool) -> None:
         row = self.of(attempt.upstream)

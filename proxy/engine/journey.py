@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from datetime import datetime
 from functools import lru_cache
 
@@ -12,6 +13,7 @@ from proxy.core.usage import Usage, UsageRecord
 from proxy.routing.facts import Facts
 
 _NOTHING = Usage()
+_NONE: Mapping[str, int] = {}
 _REMEMBERED = 1024
 _LONGEST = 1024  # characters of a header that lists losses, and of a name that an upstream gives itself
 
@@ -41,6 +43,7 @@ class Journey:
         "status",
         "target",
         "tries",
+        "unknown",
         "usage",
     )
 
@@ -66,6 +69,8 @@ class Journey:
         self.usage: Usage = _NOTHING
         self.first_token: float | None = None
         self.losses: tuple[str, ...] = ()
+        self.unknown: Mapping[str, int] = _NONE
+        """What the answer holds that there is no word for, and how often."""
         self.hedge: str | None = None
         """Which of two attempts answers, the `first` or the `second`; None if there was one at a time."""
         self.size = 0
@@ -115,6 +120,7 @@ class Journey:
             first_token=self.first_token,
             offline=self.offline,
             losses=self.losses,
+            unknown=self.unknown,
             facts=self.facts.known() if self.facts else {},
             size=self.size,
         )

@@ -13,7 +13,7 @@ from proxy.wire.peek import refuse
 
 _ALLOWED: Final = "allowed"
 _OBJECTS: Final[Mapping[str, str]] = {"function": "named", "custom": "named", "allowed_tools": _ALLOWED}
-_NOT_HELD: Final = "the upstream cannot be made to call a tool; only what may be called is offered to it"
+_NOT_HELD: Final = "the upstream cannot be made to call a tool, so it is offered only what may be called"
 _NO_TOOLS: Final[Mapping[str, None]] = {"tools": None, "tool_choice": None, "parallel_tool_calls": None}
 
 Fields = Mapping[str, Any]

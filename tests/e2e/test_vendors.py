@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+
 import openai
 import pytest
 
@@ -132,3 +134,127 @@ async def test_an_irregular_server_can_be_read_anew(vendor, one, irregular):
     if irregular:
         assert "".join(call.function.arguments for call in calls) == '{"x":1}'
         assert chunks[-1].choices[0].finish_reason == "tool_calls"
+
+
+PAIR = [{"type": "function", "function": {"name": name, "parameters": {}}} for name in ("weather", "time")]
+TIME = {"type": "function", "function": {"name": "time"}}
+ALLOWED = {"type": "allowed_tools", "allowed_tools": {"mode": "required", "tools": [TIME]}}
+
+
+@pytest.mark.parametrize("choice", [TIME, ALLOWED], ids=["named", "allowed"])
+@pytest.mark.parametrize(
+    ("provider", "told", "lost"), [("lmstudio", "required", []), ("ollama", None, ["tool_choice"])]
+)
+async def test_one_tool_is_offered_where_none_can_be_named(vendor, one, provider, told, lost, choice):
+    body, losses = await sent(await vendor(provider), one, tools=PAIR, tool_choice=choice)
+    assert [tool["function"]["name"] for tool in body["tools"]] == ["time"]
+    assert (body.get("tool_choice"), losses) == (told, lost)
+
+
+async def test_a_server_that_obeys_no_choice_is_not_told_of_tools_that_it_may_not_call(vendor, one):
+    body, losses = await sent(await vendor("ollama"), one, tools=PAIR, tool_choice="none")
+    assert (not {"tools", "tool_choice"} & body.keys(), losses) == (True, [])
+
+
+@pytest.mark.parametrize("provider", ["lmstudio", "ollama"])
+async def test_a_picture_by_its_address_is_refused_before_anything_is_sent(vendor, one, provider):
+    picture = {"type": "image_url", "image_url": {"url": "https://example.org/cat.png"}}
+    async with (await vendor(provider)).sdk() as sdk:
+        with pytest.raises(openai.BadRequestError, match="data: URL") as caught:
+            await sdk.chat.completions.create(model="m", messages=[{"role": "user", "content": [picture]}])
+    assert caught.value.param == "messages[0].content[0].image_url.url"
+    assert not one.seen
+
+
+@pytest.mark.parametrize("provider", ["lmstudio", "ollama", "groq"])
+@pytest.mark.parametrize("stream", [True, False])
+async def test_thinking_has_one_name_for_clients_and_its_own_for_the_server(vendor, one, provider, stream):
+    one.script(Script(reasoning=("let me ", "see"), reasoning_field="reasoning"))
+    proxy = await vendor(provider)
+    async with proxy.sdk() as sdk:
+        if stream:
+            async with sdk.chat.completions.stream(model="m", messages=[USER]) as events:
+                message = (await events.get_final_completion()).choices[0].message
+        else:
+            message = (await sdk.chat.completions.create(model="m", messages=[USER])).choices[0].message
+        assert message.reasoning_content == "let me see"
+        turn = {"role": "assistant", "content": message.content, "reasoning_content": message.reasoning_content}
+        await sdk.chat.completions.create(model="m", messages=[USER, turn, USER])
+    told = one.seen[-1].request.json["messages"][1]
+    assert (told["reasoning"], "reasoning_content" in told) == ("let me see", False)
+
+
+async def test_the_name_of_thinking_can_be_configured(vendor, one):
+    one.script(Script(reasoning=("hm",), reasoning_field="thoughts"))
+    answer = await (await vendor("compatible", reasoning_field="thoughts")).chat()
+    assert answer.json["choices"][0]["message"]["reasoning_content"] == "hm"
+
+
+async def test_grok_s_reasoning_is_part_of_the_completion(vendor, one):
+    details = {"completion_tokens_details": {"reasoning_tokens": 20}}
+    usage = {"prompt_tokens": 10, "completion_tokens": 5, "total_tokens": 35} | details
+    frames = [
+        {"choices": [{"index": 0, "delta": {"content": "hi"}, "finish_reason": "stop"}]},
+        {"choices": [], "usage": usage},
+    ]
+    chunks = tuple(b"data: " + json.dumps(frame).encode() + b"\n\n" for frame in frames)
+    one.script(Script(chunks=(*chunks, b"data: [DONE]\n\n"), content_type="text/event-stream"))
+    async with (await vendor("xai")).sdk() as sdk:
+        options = {"stream": True, "stream_options": {"include_usage": True}}
+        told = [chunk async for chunk in await sdk.chat.completions.create(model="m", messages=[USER], **options)]
+    assert (told[-1].usage.completion_tokens, told[-1].usage.total_tokens) == (25, 35)
+
+
+FORM = {"type": "json_schema", "json_schema": {"name": "n", "schema": {"type": "object"}}}
+
+
+async def test_groq_s_streams_of_json_are_made_here(vendor, one):
+    """Asked for the whole, told as the stream that the client wanted."""
+    one.script(Script(deltas=('{"a":', " 1}")))
+    async with (await vendor("groq")).sdk() as sdk:
+        options = {"response_format": FORM, "stream_options": {"include_usage": True}}
+        async with sdk.chat.completions.stream(model="m", messages=[USER], **options) as events:
+            completion = await events.get_final_completion()
+    assert (completion.choices[0].message.content, completion.choices[0].finish_reason) == ('{"a": 1}', "stop")
+    assert completion.usage.total_tokens == 11
+    body = one.seen[-1].request.json
+    assert ("stream" in body, "stream_options" in body, body["response_format"]) == (False, False, FORM)
+
+
+@pytest.mark.parametrize(
+    ("stream", "column"), [(True, {"event brand_new": 2, "block novelty": 1}), (False, {"block novelty": 1})]
+)
+async def test_what_there_is_no_word_for_is_counted_and_shown(vendor, one, stream, column):
+    block = {"type": "novelty", "what": "?"}
+    if stream:
+        kinds = [
+            {"type": "message_start", "message": {"id": "m", "model": "c"}}, {"type": "brand_new"},
+            {"type": "content_block_start", "index": 0, "content_block": block}, {"type": "brand_new"},
+            {"type": "content_block_start", "index": 1, "content_block": {"type": "text", "text": "hi"}},
+            {"type": "message_delta", "delta": {"stop_reason": "end_turn"}}, {"type": "message_stop"},
+        ]  # fmt: skip
+        chunks = tuple(b"data: " + json.dumps(kind).encode() + b"\n\n" for kind in kinds)
+        one.script(Script(chunks=chunks, content_type="text/event-stream"), times=None)
+    else:
+        content = [block, {"type": "text", "text": "hi"}]
+        one.script(
+            Script(body=json.dumps({"id": "m", "content": content, "stop_reason": "end_turn"}).encode()), times=None
+        )
+    proxy = await vendor("anthropic")
+    for _ in range(2):
+        answer = await proxy.chat(model="claude-sonnet-5", stream=stream)
+        assert answer.text == "hi"
+    told = await proxy.admin("statistics")
+    assert told["upstreams"]["one"]["unknown"] == {what: 2 * times for what, times in column.items()}
+
+
+async def test_an_error_before_the_first_word_is_told_as_it_would_be_without_a_stream(vendor, one):
+    """A picture that the vendor cannot read is the client's to mend, wherever in the answer the vendor says so."""
+    error = {"code": "invalid_image", "message": "The image is not valid."}
+    kinds = [{"type": "response.created", "response": {}}, {"type": "response.failed", "response": {"error": error}}]
+    chunks = tuple(b"data: " + json.dumps(kind).encode() + b"\n\n" for kind in kinds)
+    one.script(Script(chunks=chunks, content_type="text/event-stream"), times=None)
+    async with (await vendor("openai")).sdk() as sdk:
+        with pytest.raises(openai.BadRequestError, match="The image is not valid") as caught:
+            await sdk.chat.completions.create(model="gpt-5.5-pro", messages=[USER], stream=True)
+    assert caught.value.code == "invalid_image"
