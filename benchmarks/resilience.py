@@ -247,8 +247,8 @@ async def abandoned(share: float) -> list[Finding]:
         left = time.monotonic()
         for writer in writers:
             writer.transport.abort()
-        while upstream.open > 1 and time.monotonic() < left + 10:
-            await asyncio.sleep(0.002)  # noqa: ASYNC110 — nobody tells of it
+        while upstream.open > 1 and time.monotonic() < left + 10:  # noqa: ASYNC110 — nobody tells of it
+            await asyncio.sleep(0.002)
         freed = time.monotonic() - left
         rest = (await one.status())["in_flight"]
         what = f"{held:,} abandoned streams: all is free, here and upstream"
