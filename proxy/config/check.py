@@ -38,7 +38,6 @@ _NO_EFFECT: tuple[tuple[Path, str], ...] = (
     (("plans", "*", "budget"), "money per period is not yet limited"),
     (("plans", "*", "concurrency"), "requests in flight are not yet limited"),
     (("routes", "*", "cache"), "answers are not yet kept"),
-    (("routes", "*", "hedge"), "no second attempt is started yet"),
     (("routes", "*", "guards"), "no text is screened yet"),
     (("guards",), "no text is screened yet"),
     (("alerts",), "nobody is alerted yet"),
@@ -129,12 +128,20 @@ def _prices(snapshot: Snapshot) -> Iterator[Remark]:
                 yield "warning", ("routes", number, "order"), f"`{target}` has no price under `prices`"
 
 
+def _lonely_hedges(snapshot: Snapshot) -> Iterator[Remark]:
+    for number, route in enumerate(snapshot.routes):
+        clouds = {str(one) for one in route.targets if _answers(one) and not one.upstream.local}
+        if route.config.hedge is not None and len(clouds) < 2:
+            yield "warning", ("routes", number, "hedge"), "has no effect: there are no two targets in a cloud"
+
+
 _CHECKS: tuple[Callable[[Snapshot], Iterator[Remark]], ...] = (
     _disabled,
     _addresses,
     _shadowed,
     _unreachable,
     _prices,
+    _lonely_hedges,
     _without_effect,
 )
 

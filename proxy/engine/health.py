@@ -15,7 +15,7 @@ from proxy.core.decision import Rest, Target, Upstream
 from proxy.core.errors import ErrorKind, UpstreamFailure
 from proxy.core.secret import Secret
 from proxy.policy.absence import Absences
-from proxy.policy.breaker import Admission, Breaker, BreakerConfig, Ticket
+from proxy.policy.breaker import Admission, Breaker, BreakerConfig, State, Ticket
 from proxy.policy.keyring import Keyring
 from proxy.policy.retry import Budget
 
@@ -101,6 +101,11 @@ class Health:
             else:
                 ring.forget_all_but(keys_of(upstream))
         self._changes += 1
+
+    def state(self, target: Target) -> State:
+        """Of its breaker."""
+        breaker = self._breakers.get((target.upstream.name, target.model))
+        return State.CLOSED if breaker is None else breaker.state(self._clock.monotonic())
 
     def admission(self, target: Target) -> Admission:
         breaker = self._breakers.get((target.upstream.name, target.model))

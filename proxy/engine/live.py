@@ -13,6 +13,7 @@ from proxy.core.decision import Rest, Target
 from proxy.core.usage import UsageRecord
 from proxy.engine.health import Health
 from proxy.policy.breaker import BreakerConfig
+from proxy.policy.first_token import FirstTokens
 
 _WEIGHT = 0.2  # of the newest sample in the moving average of times to first token
 _USUAL = BreakerConfig()
@@ -36,6 +37,7 @@ class Live:
         self.draining = False
         self.chance = chance
         self.health = Health(clock, chance, self._breaker)
+        self.first_tokens = FirstTokens()
         self._changes = 0
         self._listed: dict[str, frozenset[str]] = {}
         self._loaded: dict[str, frozenset[str]] = {}
@@ -94,6 +96,7 @@ class Live:
     def write(self, record: UsageRecord) -> None:
         """Learn from one ended request."""
         self.statistics.write(record)
+        self.first_tokens.learn(record, self.clock.monotonic())
         for attempt in record.attempts:
             if attempt.first_token is not None:
                 self._note_first_token((attempt.upstream, attempt.model), attempt.first_token)

@@ -28,6 +28,11 @@ class Race:
         return self._second is not None and asyncio.current_task() is self._second
 
     @property
+    def has_second(self) -> bool:
+        """True once a second attempt was started."""
+        return self._second is not None
+
+    @property
     def is_lost(self) -> bool:
         """True within an attempt that nobody needs any more."""
         return self._winner is not None and asyncio.current_task() is not self._winner
@@ -72,7 +77,7 @@ class Race:
     async def _end(self) -> None:
         """Nobody waits any more: whatever still runs is called off, and has let go of everything on return."""
         runners = [runner for runner in (self._first, self._second) if runner is not None]
-        if self._first is not None and self._first.done() and self._winner is None:
+        if self._first is not None and self._first.done() and _error(self._first) is not None:
             self._winner = self._first  # it settled the matter without an answer
         running = [runner for runner in runners if not runner.done()]
         for runner in running:
@@ -80,5 +85,8 @@ class Race:
         if running:
             await asyncio.wait(running)
         for runner in runners:
-            if not runner.cancelled():
-                runner.exception()  # looked at, though nobody may want it
+            _error(runner)  # looked at, though nobody may want it
+
+
+def _error(runner: asyncio.Task[bool]) -> BaseException | None:
+    return None if runner.cancelled() else runner.exception()

@@ -11,7 +11,7 @@ import base64
 import importlib
 import pkgutil
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Annotated, Literal
 
 from pydantic import Field
@@ -91,10 +91,16 @@ class TimeoutsConfig(Section):
     """Silence while the request is being sent. 10s."""
     first_byte: Duration | None = None
     """Until the head of the answer. Cloud 30s, local 120s (a model may have to be loaded)."""
-    first_token: Duration | None = None
-    """Until the first word of the answer; comments and blank lines do not count. Cloud 60s, local 300s."""
+    first_token: Literal["auto"] | Duration | None = None
+    """Until the first word of a stream, from the moment of asking; comments and blank lines do not count. Cloud 60s,
+    local 300s. `auto`: twice the time that the model usually takes with prompts of that length, at most as much as
+    that, while there is another target to move on to."""
+    first_token_floor: Duration = 5.0
+    """With `first_token: auto`, the shortest time that a stream gets to begin."""
     idle: Duration | None = None
     """Silence between two pieces of an answer. 60s."""
+    progress: Duration | None = None
+    """Time between two words of a stream, whatever else comes meanwhile; it ends up to a quarter of that later. 120s."""
     attempt: Duration | None = None
     """One try in all. Cloud 300s, local 600s."""
     total: Duration | None = None
@@ -102,11 +108,10 @@ class TimeoutsConfig(Section):
 
     def over(self, base: Timeouts) -> Timeouts:
         """`base` with what is written here in its place."""
-        return Timeouts(**{name: self._or(name, base) for name in type(self).model_fields})
-
-    def _or(self, name: str, base: Timeouts) -> float:
-        value: float | None = getattr(self, name)
-        return float(getattr(base, name)) if value is None else value
+        written = {name: value for name, value in self if value not in (None, "auto")}
+        if self.first_token != "auto":
+            written["first_token_floor"] = None
+        return replace(base, **written)
 
 
 class EnsureLoadedConfig(Section):

@@ -76,7 +76,7 @@ class HedgeConfig(Section):
     `true` is the same as an empty section."""
 
     after: Duration = 2.0
-    """The shortest wait before the second attempt starts."""
+    """The shortest wait before the second attempt starts; it is longer where the first target usually is slower."""
 
     @model_validator(mode="before")
     @classmethod
@@ -113,7 +113,8 @@ class RouteConfig(Section):
     strict_translation: bool = False
     """Ask no target that would get less than the whole request, tuning knobs included; 400 if that leaves none."""
     hedge: HedgeConfig | None = None
-    """Start a second attempt when the first is slow to begin; off if not written."""
+    """Start a second attempt when the first is slow to begin, for at most 2 % of the requests and between clouds only;
+    off if not written."""
     guards: Many[str] | None = None
     """The names of the guards that watch this route; all of them if not written."""
 

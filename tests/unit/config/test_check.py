@@ -87,5 +87,5 @@ def test_every_setting_without_effect_is_one_of_the_language() -> None:
     assert said == {
         *("alerts", "guards", "storage.state", "storage.ledger"),
         *(f"plans.gold.{name}" for name in ("requests", "tokens", "budget", "concurrency")),
-        *(f"routes[0].{name}" for name in ("cache", "hedge", "guards")),
+        *(f"routes[0].{name}" for name in ("cache", "guards")),
     }
