@@ -19,7 +19,7 @@ from proxy.config.compile import Snapshot
 from proxy.core.clock import Clock
 from proxy.core.decision import Attempt, Target, Timeouts, Upstream
 from proxy.core.errors import ErrorKind, ProxyError, UpstreamFailure
-from proxy.core.ports import Reply, Transport, WireRequest, WireResponse
+from proxy.core.ports import CompileSchema, Reply, Transport, WireRequest, WireResponse
 from proxy.core.request import Inbound
 from proxy.core.secret import Secret
 from proxy.core.usage import Usage, add_usage, tokens_of
@@ -76,6 +76,10 @@ class Delivery:
     """Set while somebody goes on with the story."""
 
 
+Heard = Callable[[Target, Secret, Mapping[str, str]], None]
+"""Told of the headers of every answer that an upstream gives to a key."""
+
+
 class Attempts:
     """Makes attempts; holds nothing but what all of them share."""
 
@@ -86,27 +90,32 @@ class Attempts:
         dialects: Mapping[str, UpstreamDialect],
         ready: Readying,
         clock: Clock,
+        compile_schema: CompileSchema,
+        heard: Heard,
     ) -> None:
+        self._heard = heard
         self._transport = transport
         self._offline = offline
         self._dialects = dialects
         self._ready = ready
         self._clock = clock
+        self._compile_schema = compile_schema
         self._lingering: set[asyncio.Task[None]] = set()
 
     async def make(
-        self, delivery: Delivery, target: Target, key: Secret, first_token: float | None = None
+        self, delivery: Delivery, target: Target, key: Secret, first_token: float | None = None, share: float = 1.0
     ) -> ErrorKind | None:
         """Returns when the client has its answer (None), or when that broke off (why): the client was told so, unless
         others may go on with the story.
 
-        The upstream gets at most `first_token` seconds to begin a stream, where that is less than usual. Raises
+        The upstream gets at most `first_token` seconds to begin a stream, where that is less than usual, and only this
+        `share` of the usual time for its first byte and token. Raises
         UpstreamFailure while another target may still answer.
         """
         journey, started = delivery.journey, self._clock.monotonic()
         outcome: UpstreamFailure | None = None
         try:
-            await self._exchange(delivery, target, key, first_token)
+            await self._exchange(delivery, target, key, first_token, share)
         except UpstreamFailure as failure:
             outcome = self._blamed(delivery, failure)
             if journey.target is not target or delivery.hop is not None:
@@ -156,15 +165,17 @@ class Attempts:
         left = delivery.deadline - self._clock.monotonic()
         return self._ready.hold(target.upstream, lambda: _wish(delivery, target), left)
 
-    async def _exchange(self, delivery: Delivery, target: Target, key: Secret, first_token: float | None) -> None:
+    async def _exchange(
+        self, delivery: Delivery, target: Target, key: Secret, first_token: float | None, share: float
+    ) -> None:
         inbound, upstream = delivery.inbound, target.upstream
-        hop, params = delivery.hop, self._params(delivery, target)
+        hop, params = delivery.hop, params_of(delivery, target)
         if hop is not None:
             params = {**params, **hop.params(inbound.body)}
         spoken = self._dialects[spoken_at(target, inbound.dialect, inbound.body, params)]
         created = int(delivery.journey.at.timestamp())
         try:
-            crossing = cross(delivery.dialect, spoken, inbound.body, inbound.peek, target, params, created)
+            crossing = cross(delivery.dialect, spoken, inbound, target, params, created, self._compile_schema)
             if delivery.journey.decision is not None and delivery.journey.decision.strict_translation:
                 insist(crossing)
         except ProxyError as error:
@@ -179,7 +190,7 @@ class Attempts:
             crossing = hop.over(crossing, spoken, target, _known(delivery.journey.usage), created)
         head = self._head(delivery, upstream, key)
         path = upstream.base + spoken.path(upstream.paths[spoken.name], target.model, inbound.peek.stream)
-        timeouts = self._timeouts(delivery, upstream, first_token)
+        timeouts = self._timeouts(delivery, upstream, first_token, share)
         if crossing.is_gathered:
             timeouts = replace(timeouts, first_byte=timeouts.attempt, first_token=timeouts.attempt)
 
@@ -188,14 +199,7 @@ class Attempts:
 
         delivery.journey.tries += not upstream.offline
         deliver = self._streamed if inbound.peek.stream else self._whole
-        await deliver(delivery, target, crossing, request)
-
-    def _params(self, delivery: Delivery, target: Target) -> Mapping[str, Any]:
-        """What is laid over the caller's fields: the route's and target's own, and the tenant's where he was silent."""
-        decision = delivery.journey.decision
-        if decision is None or not decision.defaults:
-            return target.params
-        return {**unsaid(delivery.inbound.body, decision.defaults), **target.params}
+        await deliver(delivery, target, key, crossing, request)
 
     def _head(self, delivery: Delivery, upstream: Upstream, key: Secret) -> Sequence[tuple[bytes, bytes]]:
         """The request's headers, from scratch: nothing that the client sent is among them."""
@@ -203,9 +207,12 @@ class Attempts:
         head = (*_REQUEST_HEAD, request_id, *upstream.headers(key))
         return (*head, *_occasion(delivery)) if upstream.offline else head
 
-    def _timeouts(self, delivery: Delivery, upstream: Upstream, first_token: float | None) -> Timeouts:
+    def _timeouts(self, delivery: Delivery, upstream: Upstream, first_token: float | None, share: float) -> Timeouts:
         """The upstream's own, shortened to what is left of the request and, for a stream, to `first_token`."""
         timeouts = upstream.timeouts if delivery.inbound.peek.stream else upstream.whole_timeouts
+        if share < 1:
+            first_byte = share * timeouts.first_byte
+            timeouts = replace(timeouts, first_byte=first_byte, first_token=share * timeouts.first_token)
         if first_token is not None and delivery.inbound.peek.stream:
             first_byte = min(timeouts.first_byte, first_token)
             timeouts = replace(timeouts, first_token=min(timeouts.first_token, first_token), first_byte=first_byte)
@@ -217,11 +224,14 @@ class Attempts:
         return replace(timeouts, attempt=left, first_byte=min(timeouts.first_byte, left))
 
     async def _open(
-        self, delivery: Delivery, upstream: Upstream, request: WireRequest
+        self, delivery: Delivery, target: Target, key: Secret, request: WireRequest
     ) -> tuple[WireResponse, Timeouts]:
         """Send, and judge the status; the caller closes what it gets. The request is let go once it is answered."""
+        upstream = target.upstream
         transport = self._offline(delivery.snapshot.offline) if upstream.offline else self._transport
         response = await transport.send(request)
+        if upstream.meters:
+            self._heard(target, key, response.headers)
         if 200 <= response.status < 300:
             return response, request.timeouts
         try:
@@ -231,11 +241,11 @@ class Attempts:
         raise upstream.classify(response.status, response.headers, body)
 
     async def _whole(
-        self, delivery: Delivery, target: Target, crossing: Crossing, request: Callable[[int], WireRequest]
+        self, delivery: Delivery, target: Target, key: Secret, crossing: Crossing, request: Callable[[int], WireRequest]
     ) -> None:
         bodies = []
         for number in range(crossing.count):
-            response, timeouts = await self._open(delivery, target.upstream, request(number))
+            response, timeouts = await self._open(delivery, target, key, request(number))
             expiry = asyncio.get_running_loop().call_later(timeouts.attempt, response.expire, ErrorKind.IDLE_TIMEOUT)
             try:
                 bodies.append(await _read_whole(response, _ANSWER_LIMIT))
@@ -251,14 +261,14 @@ class Attempts:
         await delivery.reply.finish(answer.body)
 
     async def _streamed(
-        self, delivery: Delivery, target: Target, crossing: Crossing, request: Callable[[int], WireRequest]
+        self, delivery: Delivery, target: Target, key: Secret, crossing: Crossing, request: Callable[[int], WireRequest]
     ) -> None:
         assert delivery.heartbeat is not None
         reply = delivery.reply
         for number in range(crossing.count):
             passage = crossing.passage(number)
             asked = asyncio.get_running_loop().time()
-            response, timeouts = await self._open(delivery, target.upstream, request(number))
+            response, timeouts = await self._open(delivery, target, key, request(number))
             vigil = Vigil(response, passage, timeouts, asked)
             try:
                 held = await hold_until_begun(response, passage)
@@ -351,6 +361,14 @@ class Attempts:
         event = delivery.dialect.encode_error_event(ProxyError(ErrorKind.BROKEN_STREAM))
         log.warning("stream broke: %s", failure, extra={"request_id": delivery.journey.id})
         await delivery.reply.finish(event)
+
+
+def params_of(delivery: Delivery, target: Target) -> Mapping[str, Any]:
+    """What is laid over the caller's fields: the route's and target's own, and the tenant's where he was silent."""
+    decision = delivery.journey.decision
+    if decision is None or not decision.defaults:
+        return target.params
+    return {**unsaid(delivery.inbound.body, decision.defaults), **target.params}
 
 
 def _known(usage: Usage) -> Usage | None:

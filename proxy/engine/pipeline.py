@@ -25,6 +25,7 @@ from proxy.engine.race import Attempting, Race
 from proxy.engine.resume import resume
 from proxy.engine.story import Overheard, Story
 from proxy.engine.verdict import exhausted, rejection
+from proxy.policy.breaker import PROBE_PATIENCE
 from proxy.policy.first_token import patience
 from proxy.policy.retry import Situation, first_byte_by, most_tries, pause
 from proxy.routing.contents import read_contents
@@ -80,8 +81,8 @@ class Engine:
             if inbound.peek.stream:
                 delivery.heartbeat = _heartbeat(delivery, self.live.server.heartbeat, first_byte)
                 if decision.continues and is_resumable(dialect):
-                    delivery.story = Story(dialect)
-                    delivery.reply = Overheard(reply, delivery.story.heard)
+                    delivery.story = Story(dialect, inbound.let_go)
+                    delivery.reply = Overheard(reply, delivery.story)
             await self._walk(delivery, decision)
             if delivery.story is not None and delivery.story.broken is not None:
                 await self._resume(delivery, decision, delivery.story.broken)
@@ -146,7 +147,7 @@ class Engine:
     async def _ask_beside(self, delivery: Delivery, target: Target) -> bool:
         """Ask once, if it can be done at once; otherwise the target waits for its own turn."""
         health = self.live.health
-        key = health.lend(target)
+        key = health.lend(target, (), delivery.journey.facts)
         if key is None:
             return False
         try:
@@ -166,17 +167,18 @@ class Engine:
             return False
         if journey.tries >= delivery.most_tries:
             return False
-        key = health.lend(target)
+        key = health.lend(target, (), journey.facts)
         if key is None:
-            journey.failures.append((str(target), health.keys_rest(target) or health.refusal(target)))
+            failure = health.keys_rest(target, journey.facts) or health.refusal(target)
+            journey.failures.append((str(target), failure))
             return False
-        failure = await self._try_in_turn(delivery, target, key)
-        if failure is None:
+        outcome = await self._try_in_turn(delivery, target, key)
+        if outcome is None:
             health.budget(target).earn()
             return True
         if delivery.race is not None and delivery.race.has_second:
             return False
-        return await self._ask_again(delivery, target, key, failure)
+        return await self._ask_again(delivery, target, key, outcome)
 
     async def _ask_again(self, delivery: Delivery, target: Target, used: Secret, failure: UpstreamFailure) -> bool:
         """Repeat what has failed with the key `used`, if that is worth it."""
@@ -194,7 +196,8 @@ class Engine:
         try:
             if seconds:
                 await self._pause(seconds)
-            key = health.lend(target, [used]) or health.lend(target)
+            facts = delivery.journey.facts
+            key = health.lend(target, [used], facts) or health.lend(target, (), facts)
             if key is not None and delivery.journey.tries < delivery.most_tries:
                 has_answered = await self._try_in_turn(delivery, target, key) is None
         finally:
@@ -273,7 +276,9 @@ class Engine:
         ticket = health.enter(target)
         self.live.enter(upstream.name)
         try:
-            kind = await self._attempts.make(delivery, target, key, self._patience(delivery, target))
+            kind = await self._attempts.make(
+                delivery, target, key, self._patience(delivery, target), PROBE_PATIENCE if ticket.is_probe else 1.0
+            )
         except UpstreamFailure as raised:
             failure, kind = raised, raised.kind
             if not kind.facts.next_target:

@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 from proxy.core.chat import Chat
 from proxy.core.decision import Decision, Quirks, Target
 from proxy.core.errors import ErrorKind, ProxyError
-from proxy.engine.attempt import Delivery
+from proxy.engine.attempt import Delivery, params_of
 from proxy.engine.course import course
 from proxy.engine.health import Health
 from proxy.engine.story import Hop, Story
@@ -28,19 +28,17 @@ Ask = Callable[[Delivery, Target], Awaitable[bool]]
 async def resume(delivery: Delivery, decision: Decision, health: Health, ask: Ask) -> bool:
     """Have the rest of a broken story told; false if nobody could."""
     assert delivery.story is not None
+    return await _Resumption(delivery, decision, delivery.story, health, ask).run()
+
+
+def _asked(delivery: Delivery, target: Target) -> Chat | None:
+    """The request as the target is asked it, None if the hub cannot read it: it may have passed untouched so far."""
+    inbound, params = delivery.inbound, params_of(delivery, target)
+    body = delivery.dialect.prepare(inbound.body, inbound.peek, target.model, Quirks(asks_usage=False), params)
     try:
-        chat = _asked(delivery)
-    except ProxyError:  # passed through untouched, it was not read before, and cannot be
-        return False
-    return await _Resumption(delivery, decision, delivery.story, chat, health, ask).run()
-
-
-def _asked(delivery: Delivery) -> Chat:
-    """The request as the target that broke was asked it. Raises ProxyError if the hub cannot read it."""
-    inbound, target = delivery.inbound, delivery.journey.target
-    assert target is not None
-    body = delivery.dialect.prepare(inbound.body, inbound.peek, target.model, Quirks(asks_usage=False), target.params)
-    chats = delivery.dialect.decode_request(body)
+        chats = delivery.dialect.decode_request(body)
+    except ProxyError:
+        return None
     # Several prompts are several choices: it is all the same here.
     return chats[0] if len(chats) == 1 else replace(chats[0], n=len(chats))
 
@@ -52,7 +50,6 @@ class _Resumption:
     delivery: Delivery
     decision: Decision
     story: Story
-    chat: Chat
     health: Health
     ask: Ask
 
@@ -61,12 +58,13 @@ class _Resumption:
 
     async def _replay(self) -> bool:
         """Ask for the whole answer, until somebody has told it; whoever tells another one is the last."""
-        if prevents_replay(self.chat) is not None:
-            return False
         for target in self._others():
             if self.story.obstacle is not None:
                 break
-            if await self._hop(Hop("replay", self.story, self.chat), target):
+            chat = _asked(self.delivery, target)
+            if chat is None or prevents_replay(chat) is not None:
+                continue
+            if await self._hop(Hop("replay", self.story, chat), target):
                 return True
             if self.delivery.journey.attempts[-1].kind is ErrorKind.DEPARTED:
                 break
@@ -78,8 +76,9 @@ class _Resumption:
             return False
         text = self.story.heard.text
         for target in self._others():
-            if prevents_prefill(self.chat, text, target.family) is None:
-                return await self._hop(Hop("prefill", self.story, self.chat, text), target)
+            chat = _asked(self.delivery, target)
+            if chat is not None and prevents_prefill(chat, text, target.family) is None:
+                return await self._hop(Hop("prefill", self.story, chat, text), target)
         return False
 
     async def _hop(self, hop: Hop, target: Target) -> bool:

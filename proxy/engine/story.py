@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
@@ -20,11 +20,15 @@ Way = Literal["replay", "prefill"]
 
 
 class Story:
-    """What one client was told, and the failure that broke it off, None while nothing did."""
+    """What one client was told, and the failure that broke it off, None while nothing did.
 
-    __slots__ = ("broken", "dialect", "heard")
+    `let_go` is called once nobody can go on with it any more, and the request need not be kept.
+    """
 
-    def __init__(self, dialect: Resumable) -> None:
+    __slots__ = ("_let_go", "broken", "dialect", "heard")
+
+    def __init__(self, dialect: Resumable, let_go: Callable[[], None]) -> None:
+        self._let_go = let_go
         self.dialect = dialect
         self.heard = Heard(dialect.decoder())
         self.broken: UpstreamFailure | None = None
@@ -33,6 +37,11 @@ class Story:
     def obstacle(self) -> str | None:
         """Why nobody can go on with it."""
         return "half a character was sent" if self.heard.is_torn else self.heard.obstacle
+
+    def hear(self, data: bytes) -> None:
+        """This was sent."""
+        if not self.heard.feed(data):
+            self._let_go()
 
     def break_off(self, failure: UpstreamFailure) -> bool:
         """The stream broke; true if somebody else might go on, so that the client need not be told yet."""
@@ -45,11 +54,11 @@ class Story:
 class Overheard:
     """A `Reply` that tells a story: whatever is written to the client is heard."""
 
-    __slots__ = ("_heard", "_reply")
+    __slots__ = ("_reply", "_story")
 
-    def __init__(self, reply: Reply, heard: Heard) -> None:
+    def __init__(self, reply: Reply, story: Story) -> None:
         self._reply = reply
-        self._heard = heard
+        self._story = story
 
     @property
     def started(self) -> bool:
@@ -59,7 +68,7 @@ class Overheard:
         await self._reply.start(status, headers)
 
     async def write(self, data: bytes) -> None:
-        self._heard.feed(data)
+        self._story.hear(data)
         await self._reply.write(data)
 
     async def finish(self, data: bytes = b"") -> None:
@@ -76,19 +85,19 @@ class Hop:
     text: str = ""
 
     def params(self, body: bytes) -> Mapping[str, Any]:
-        """What is laid over the fields of the request."""
+        """What is laid over the fields of the request; raises UpstreamFailure if meanwhile nobody can go on."""
+        obstacle = self.story.obstacle
+        if obstacle is None and self.way == "prefill" and self.story.heard.text != self.text:
+            obstacle = "the answer has been gone on with"
+        if obstacle is not None:
+            raise UpstreamFailure(ErrorKind.DEPARTED, obstacle, sent=False)
         return prefilled(body, self.text) if self.way == "prefill" else {}
 
     def over(
         self, crossing: Crossing, dialect: UpstreamDialect, target: Target, spent: Usage | None, created: int
     ) -> Crossing:
-        """The same crossing for the rest of the answer; raises UpstreamFailure if meanwhile nobody can go on."""
+        """The same crossing, for the rest of the answer."""
         heard = self.story.heard
-        obstacle = self.story.obstacle
-        if obstacle is None and self.way == "prefill" and heard.text != self.text:
-            obstacle = "the answer has been gone on with"
-        if obstacle is not None:
-            raise UpstreamFailure(ErrorKind.DEPARTED, obstacle, sent=False)
         mark = {"resumed": True, "how": self.way, "upstream": target.upstream.name, "model": target.model}
         start = replace(heard.start, extra={**heard.start.extra, "x_failsoft": mark})
 

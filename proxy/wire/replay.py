@@ -78,15 +78,16 @@ class Heard:
         """True if the last character that was sent is half of one."""
         return _HALF.search(self._last) is not None
 
-    def feed(self, data: bytes) -> None:
-        """Whole frames go to the client."""
+    def feed(self, data: bytes) -> bool:
+        """Whole frames go to the client; false when this has put an obstacle in the way."""
         if self.obstacle is not None or not data:
-            return
+            return True
         for event in self._decoder.feed(data):
             self.obstacle = self.obstacle or self._hear(event)
         self._last = data
         if self.obstacle is not None:
             self._pieces, self._last = [], b""
+        return self.obstacle is None
 
     def _hear(self, event: Event) -> str | None:
         """Take note of `event`; why it is an obstacle, if it is one."""

@@ -21,6 +21,7 @@ from proxy.core.usage import Usage, add_usage
 from proxy.wire import sse
 from proxy.wire.dialects import Answer, Decoder, Encoder, Passage
 from proxy.wire.dialects.openai_chat import encode_error
+from proxy.wire.dialects.openai_chat.answer import ChatDecoder
 from proxy.wire.dialects.openai_chat.read_request import MAX_CHOICES, decode_common, read_object, rest, take
 from proxy.wire.peek import Head, peek_of, prepare, read_head, refuse
 from proxy.wire.tap import Choice, Tap, judge
@@ -54,6 +55,7 @@ class OpenAICompletions:
 
     name: Final = "openai_completions"
     paths: Final = ("/v1/completions",)
+    no_forms: Final[frozenset[str]] = frozenset()
 
     def peek(self, body: bytes) -> Peek:
         head = read_head(body, _HEAD)
@@ -86,10 +88,16 @@ class OpenAICompletions:
         _refuse_upstream()
 
     def decoder(self) -> Decoder:
-        _refuse_upstream()
+        """Of what one upstream or this proxy has sent, where somebody goes on with it; the text is the content."""
+        return ChatDecoder()
 
     def encoder(self, chat: Chat, created: int) -> Encoder:
         return CompletionEncoder(chat, created)
+
+    def resumed(self, chat: Chat, created: int, start: Start) -> Encoder:
+        encoder = CompletionEncoder(chat, created)
+        encoder.feed(start)
+        return encoder
 
     def decode_body(self, body: bytes) -> list[Event]:  # noqa: ARG002
         _refuse_upstream()

@@ -251,7 +251,7 @@ class Chunks:
         choice = self._choices.setdefault(index, _Choice(index))
         if choice.finished:
             return []
-        delta = told.get("delta") or told.get("message")
+        delta = told.get("delta") or told.get("message") or _legacy(told)
         events = list(choice.delta(delta)) if isinstance(delta, dict) else []
         choice.add_logprobs(told.get("logprobs"))
         reason = told.get("finish_reason")
@@ -260,6 +260,11 @@ class Chunks:
                 return [*events, self.fail(FAULTY_FINISH[reason], f"finish reason {reason!r}")]
             events += choice.finish(reason)
         return events
+
+
+def _legacy(told: Mapping[str, Any]) -> dict[str, Any]:
+    """A choice of legacy completions, whose text is its own, as a delta."""
+    return {"content": told.get("text")}
 
 
 def _start(chunk: Mapping[str, Any]) -> Start:
