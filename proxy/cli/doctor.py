@@ -80,6 +80,7 @@ def _advice(one: Examination) -> str:
 
 _ADVICE = {
     "connect": "nothing answers at {url}; is it running there, and is the `url` right?",
+    "tls": "its certificate is not trusted, or it speaks no TLS; look at `ca_file` and at the host in {url}",
     "auth": "the key was refused; look at `keys` or `auth`, and whether the account may do this",
     "money": "the account is exhausted; top it up",
     "throttle": "it is throttling; wait, or use another key",

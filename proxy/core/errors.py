@@ -126,6 +126,10 @@ class ErrorKind(Enum):
         502, _UPSTREAM, "upstream_unreachable", "The upstream could not be reached.", "upstream",
         same_key=1, next_target=True, health=1.0, offline=True,
     )  # fmt: skip
+    TLS = ErrorFacts(
+        502, _UPSTREAM, "upstream_untrusted", "No secure connection to the upstream could be made.", "upstream",
+        next_target=True, health=1.0, offline=True,
+    )  # fmt: skip
     RESTING = ErrorFacts(
         503, _UPSTREAM, "upstream_resting", "The upstream failed too often and is left alone for a while.", "upstream",
         next_target=True, offline=True,

@@ -24,7 +24,7 @@ from proxy.wire.dialects import InboundDialect
 
 _CHAT = "/v1/chat/completions"
 _OPERATOR = Tenant("doctor")
-_HOPELESS = (ErrorKind.CONNECT, ErrorKind.AUTH)
+_HOPELESS = (ErrorKind.CONNECT, ErrorKind.TLS, ErrorKind.AUTH)
 """After these a prompt would tell nothing new."""
 
 

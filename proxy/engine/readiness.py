@@ -22,7 +22,7 @@ from proxy.policy.residence import TRUST, Absent, Ask, Full, Load, Ready, Reside
 log = logging.getLogger("failsoft")
 
 _AT_ONCE: AbstractAsyncContextManager[None] = nullcontext()
-_KEPT = (ErrorKind.MODEL_ABSENT, ErrorKind.AUTH, ErrorKind.CONNECT, ErrorKind.OVERLOAD)
+_KEPT = (ErrorKind.MODEL_ABSENT, ErrorKind.AUTH, ErrorKind.CONNECT, ErrorKind.TLS, ErrorKind.OVERLOAD)
 """Kinds that keep their name when a load fails; everything else is the server's fault."""
 _SHORTEST_PAUSE = 0.05  # seconds between two looks at what is idle
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import io
 import json
 import os
 import signal
@@ -22,6 +23,7 @@ CANARY = "sk-canary-5c1d7e0f9b"
 ADMIN = "admin-canary-83b2a6"
 ENVIRONMENT = {"E2E_KEY": CANARY, "E2E_ADMIN_KEY": ADMIN}
 _SDK = {"api_key": "client-key", "max_retries": 0, "timeout": PATIENCE}
+JSON = {"content-type": "application/json"}
 CHAT = {"model": "m", "messages": [{"role": "user", "content": "hi"}]}
 
 
@@ -101,10 +103,18 @@ class Proxy:
         self, method: str, path: str, data: bytes | None, headers: Mapping[str, str] | None = None
     ) -> Answer:
         async with self.session.request(
-            method, self.url + path, data=data, headers={"content-type": "application/json"} | dict(headers or {})
+            method,
+            self.url + path,
+            data=_large(data),
+            headers={"content-type": "application/json"} | dict(headers or {}),
         ) as answer:
             body = await answer.read()
             return Answer(answer.status, {name.lower(): value for name, value in answer.headers.items()}, body)
+
+
+def _large(data: bytes | None) -> bytes | io.BytesIO | None:
+    """As the client library wants it: as bytes it warns of large ones."""
+    return io.BytesIO(data) if data is not None and len(data) > 1 << 20 else data
 
 
 def upstream(fake: FakeUpstream | str, **fields: Any) -> dict[str, Any]:

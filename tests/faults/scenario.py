@@ -95,8 +95,7 @@ async def play(stage: Stage, fault: Fault, stream: bool, alone: bool) -> None:
         _judge_answer(answer, fault, stream)
         _judge_record(record, fault)
     assert not [words for words in fault.unseen if words in answer.body]
-    told = [f"{made.upstream} {made.kind.label if made.kind else 'success'}" for made in record.attempts]
-    assert tuple(told) == tries
+    assert stage.told() == tries
     assert any(made.may_be_billed for made in record.attempts) is fault.billed
     seen = fault.seen or tuple(sum(made.startswith(name) for made in tries) for name in ("one", "two"))
     assert (len(stage.one.seen), 0 if alone else len(stage.two.seen)) == (seen[0], 0 if alone else seen[1])

@@ -1,7 +1,8 @@
 """A stage for faults: two fake upstreams, the proxy between them and a client, and all that anybody saw.
 
 The upstreams are called `one` and `two`; by default a request goes to `one` first. Their default answers say different
-things, so that it shows whose words a client reads. Policies live in virtual time (`stage.clock`): pauses pass at once.
+things, so that it shows whose words a client reads. Policies live in virtual time (`stage.clock`): pauses pass at once,
+and nothing takes any time. Where the time that something took decides, a test sets `stage.clock = SystemClock()`.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from proxy.adapters.ledger_memory import MemoryLedger
-from proxy.core.clock import FakeClock
+from proxy.core.clock import Clock, FakeClock
 from proxy.core.usage import UsageRecord
 from proxy.engine.pipeline import Engine
 from proxy.web.inbound import Endpoint
@@ -42,7 +43,7 @@ class Stage:
 
     one: FakeUpstream
     two: FakeUpstream
-    clock: FakeClock = field(default_factory=FakeClock)
+    clock: Clock = field(default_factory=FakeClock)
     answers: list[Answer] = field(default_factory=list)
     answered: dict[str, float] = field(default_factory=dict)
     """When the client had the whole answer, in monotonic seconds by the request's id."""
@@ -127,6 +128,11 @@ class Stage:
         self.answers.append(answer)
         self.answered[answer.headers["x-request-id"]] = time.monotonic()
         return answer
+
+    def told(self, number: int = -1) -> tuple[str, ...]:
+        """How the tries of a request ended, as `one fault`; the last one's if it is not said which."""
+        attempts = self.records[number].attempts
+        return tuple(f"{made.upstream} {made.kind.label if made.kind else 'success'}" for made in attempts)
 
     async def health(self, name: str = "one", model: str = "m") -> Mapping[str, Any]:
         """What `/admin/status` says of a target's breaker."""

@@ -37,7 +37,7 @@ def waited(least: float, most: float) -> Callable[[Stage, Answer, UsageRecord], 
     """The repetition was made after so many (virtual) seconds."""
 
     def look(stage: Stage, _answer: Answer, _record: UsageRecord) -> None:
-        assert least <= stage.clock.now <= most
+        assert least <= stage.clock.monotonic() <= most
 
     return look
 

@@ -45,7 +45,7 @@ class Dialler:
         self._lookups: dict[tuple[str, int], _Lookup] = {}
 
     async def dial(self, origin: Origin, timeouts: Timeouts, connection: Connection) -> None:
-        """Open `connection` to `origin`. Raises `UpstreamFailure` CONNECT, `sent` false."""
+        """Open `connection` to `origin`. Raises `UpstreamFailure` CONNECT or TLS, `sent` false."""
         loop = asyncio.get_running_loop()
         context = self._context(origin.ca_file) if origin.scheme == "https" else None
         host, port = _host_and_port(origin.via) if origin.via else (origin.host, origin.port)
@@ -62,7 +62,7 @@ class Dialler:
                 ssl_handshake_timeout=timeouts.tls if context else None,
             )
         except OSError as error:
-            raise _refusal(_tls_detail(error, timeouts.tls)) from None
+            raise _distrust(_tls_detail(error, timeouts.tls)) from None
 
     def _context(self, ca_file: str | None) -> ssl.SSLContext:
         context = self._contexts.get(ca_file)
@@ -70,7 +70,7 @@ class Dialler:
             try:
                 context = ssl.create_default_context(cafile=ca_file)
             except OSError:
-                raise _refusal("the file of certificate authorities cannot be read") from None
+                raise _distrust("the file of certificate authorities cannot be read") from None
             context.minimum_version = ssl.TLSVersion.TLSv1_2
             context.set_alpn_protocols(["http/1.1"])
             self._contexts[ca_file] = context
@@ -223,17 +223,21 @@ def _host_and_port(via: str) -> tuple[str, int]:
 def _tls_detail(error: OSError, seconds: float) -> str:
     if isinstance(error, ssl.SSLCertVerificationError):
         fault = _CERTIFICATE_FAULTS.get(error.verify_code, f"is refused (code {error.verify_code})")
-        return f"TLS: the certificate {fault}"
+        return f"the certificate {fault}"
     if isinstance(error, ssl.SSLError):
-        return f"TLS: {(error.reason or 'failed').lower().replace('_', ' ')}"
+        return (error.reason or "failed").lower().replace("_", " ")
     if isinstance(error, ConnectionAbortedError):
-        return f"TLS: no handshake within {seconds:g} s"
-    return f"TLS: {_words(error)}"
+        return f"no handshake within {seconds:g} s"
+    return _words(error)
 
 
 def _words(error: OSError) -> str:
     """The system's words for an error number: its own text may hold addresses."""
     return os.strerror(error.errno).lower() if error.errno else "failed"
+
+
+def _distrust(detail: str) -> UpstreamFailure:
+    return UpstreamFailure(ErrorKind.TLS, detail, sent=False)
 
 
 def _refusal(detail: str) -> UpstreamFailure:

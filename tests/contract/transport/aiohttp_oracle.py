@@ -39,6 +39,8 @@ class AiohttpTransport:
                     total=None, sock_connect=timeouts.connect, sock_read=timeouts.first_byte, connect=None
                 ),
             )
+        except (aiohttp.ClientConnectorSSLError, aiohttp.ClientConnectorCertificateError) as error:
+            raise UpstreamFailure(ErrorKind.TLS, type(error).__name__, sent=False) from error
         except (aiohttp.ClientConnectorError, aiohttp.ConnectionTimeoutError, aiohttp.ClientHttpProxyError) as error:
             raise UpstreamFailure(ErrorKind.CONNECT, type(error).__name__, sent=False) from error
         except aiohttp.ServerTimeoutError as error:

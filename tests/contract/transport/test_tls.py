@@ -73,9 +73,9 @@ async def test_large_bodies_over_tls(transport: Transport, trust: Trust) -> None
 
 
 BAD = {
-    "expired": ("TLS: the certificate has expired", "127.0.0.1", datetime(2020, 1, 1, tzinfo=UTC)),
-    "for another host": ("TLS: the certificate is for another", "other.test", None),
-    "of an unknown authority": ("TLS: the certificate is of an unknown authority", "127.0.0.1", None),
+    "expired": ("the certificate has expired", "127.0.0.1", datetime(2020, 1, 1, tzinfo=UTC)),
+    "for another host": ("the certificate is for another", "other.test", None),
+    "of an unknown authority": ("the certificate is of an unknown authority", "127.0.0.1", None),
 }
 
 
@@ -92,7 +92,7 @@ async def test_bad_certificates(transport: Transport, trust: Trust, name: str) -
     async with serving(script, presenting(issue(authority, host, not_after))) as server:
         with pytest.raises(UpstreamFailure) as caught:
             await ask(transport, wire(server.origin(ca_file=trust.file)))
-        assert caught.value.kind is ErrorKind.CONNECT
+        assert caught.value.kind is ErrorKind.TLS
         assert not caught.value.sent
         if "aiohttp" not in type(transport).__module__:
             assert caught.value.detail.startswith(detail)
@@ -102,7 +102,7 @@ async def test_bad_certificates(transport: Transport, trust: Trust, name: str) -
 async def test_the_systems_trust_store_does_not_know_us(transport: Transport, trust: Trust) -> None:
     """Without `ca_file` the system's authorities count, and only they."""
     async with serving(always(OK), presenting(issue(trust.authority, "127.0.0.1"))) as server:
-        assert await outcome(transport, wire(server.origin())) is ErrorKind.CONNECT
+        assert await outcome(transport, wire(server.origin())) is ErrorKind.TLS
 
 
 async def test_no_tls_at_the_port(transport: Transport, trust: Trust) -> None:
@@ -113,7 +113,7 @@ async def test_no_tls_at_the_port(transport: Transport, trust: Trust) -> None:
 
     async with serving(script) as server:
         origin = Origin("https", "127.0.0.1", server.port, trust.file)
-        assert await outcome(transport, wire(origin)) is ErrorKind.CONNECT
+        assert await outcome(transport, wire(origin)) is ErrorKind.TLS
 
 
 # Through a proxy.
@@ -196,7 +196,7 @@ async def test_no_proxy_at_the_port(
 async def test_unreadable_authority(ours: Callable[..., HttpTransport], tmp_path: Path) -> None:
     """A `ca_file` that is not there is no reason to trust the system's authorities instead."""
     origin = Origin("https", "127.0.0.1", 9, str(tmp_path / "absent.pem"))
-    assert await outcome(ours(), wire(origin)) is ErrorKind.CONNECT
+    assert await outcome(ours(), wire(origin)) is ErrorKind.TLS
 
 
 @pytest.mark.parametrize("is_tunnelled", [False, True], ids=["direct", "tunnel"])
