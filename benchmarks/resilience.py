@@ -10,7 +10,7 @@ import random
 import sys
 import tempfile
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Coroutine, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -255,7 +255,7 @@ async def abandoned(share: float) -> list[Finding]:
         return [Finding(what, f"{freed * 1e3:.0f} ms, {rest} in flight", "<= 2 s", freed <= 2 and not rest)]
 
 
-PARTS: Mapping[str, Callable[[float], Awaitable[list[Finding]]]] = {
+PARTS: Mapping[str, Callable[[float], Coroutine[None, None, list[Finding]]]] = {
     "overload": overload,
     "one_of_three": one_of_three,
     "all_dead": all_dead,
