@@ -40,6 +40,7 @@ class Admission:
     def __init__(self, clock: Clock) -> None:
         self._clock = clock
         self._gates: dict[str, Gate] = {}
+        self._adopted: dict[str, Upstream] = {}
 
     def slot(self, upstream: Upstream, priority: int, deadline: float) -> AbstractAsyncContextManager[None]:
         """Entered when the request may go out, left when it is done; `deadline` is monotonic seconds.
@@ -50,13 +51,14 @@ class Admission:
             return _FREE
         gate = self._gates.get(upstream.name)
         if gate is None:
-            gate = self._gates[upstream.name] = Gate(upstream, self._clock)
+            # The request may be older than the last reload; the limits are not.
+            gate = self._gates[upstream.name] = Gate(self._adopted.get(upstream.name, upstream), self._clock)
         patience = min(gate.slots.limits.wait, deadline - self._clock.monotonic())
         return _Slot(gate, priority, patience)
 
     def adopt(self, upstreams: Iterable[Upstream]) -> None:
         """There are other limits now, and perhaps other upstreams."""
-        known = {upstream.name: upstream for upstream in upstreams}
+        known = self._adopted = {upstream.name: upstream for upstream in upstreams}
         for name, gate in list(self._gates.items()):
             if name in known:
                 gate.resize(known[name])

@@ -114,6 +114,13 @@ async def test_other_limits_hold_at_once(admission: Admission) -> None:
 
 
 @in_virtual_time
+async def test_the_newest_limits_hold_for_a_request_that_is_older(admission: Admission) -> None:
+    admission.adopt([place(SlotLimits(1, 10, 60.0))])
+    began = await asyncio.gather(*(visit(admission, place(SlotLimits(3, 10, 60.0))) for _ in range(2)))
+    assert began == [1000.0, 1001.0]
+
+
+@in_virtual_time
 async def test_a_slower_pace_holds_for_those_who_wait(admission: Admission) -> None:
     at = place(SlotLimits(1, 10, 60.0))
     visits = [asyncio.create_task(visit(admission, at)) for _ in range(3)]
