@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import gc
-import json
 import logging
 import os
 import secrets
@@ -21,6 +20,7 @@ from typing import Any
 from starlette.types import ASGIApp
 
 from proxy.adapters import logs
+from proxy.adapters.audit import AuditLog
 from proxy.adapters.keys_sqlite import KnownKeys
 from proxy.adapters.ledger_memory import MemoryLedger
 from proxy.adapters.local_models import LocalModels
@@ -33,20 +33,23 @@ from proxy.config.compile import Snapshot
 from proxy.config.load import read
 from proxy.config.problems import ConfigError
 from proxy.core.clock import Clock, SystemClock
-from proxy.core.ports import Transport
+from proxy.core.ports import FaultOf, Transport
 from proxy.core.secret import Secret
 from proxy.engine.admission import Admission
 from proxy.engine.attempt import Attempts
 from proxy.engine.catalog import Catalog
+from proxy.engine.checks import Checks
 from proxy.engine.door import Door
 from proxy.engine.drain import Drain
 from proxy.engine.examine import Examiner
 from proxy.engine.live import Live
 from proxy.engine.pipeline import Engine
+from proxy.engine.pulse import Pulse
 from proxy.engine.readiness import Readiness
 from proxy.engine.reload import Reloader
+from proxy.engine.self_test import SelfTest
 from proxy.engine.tasks import supervise, whenever
-from proxy.web.app import build_app
+from proxy.web.app import Office, build_app
 from proxy.web.identity import Identities
 from proxy.wire import dialects as wire_dialects
 
@@ -62,6 +65,7 @@ _GC_THRESHOLDS = (20_000, 20, 100)
 """A request leaves no cycles behind, so looking for them after every 700 allocations is work for nothing."""
 ADMIN_KEY_FILE = "admin-key"
 KEYS_FILE = "keys.db"
+AUDIT_FILE = "audit.jsonl"
 
 
 def state_folder(environ: Mapping[str, str]) -> Path:
@@ -113,14 +117,21 @@ def assemble(
     request_log = logs.RequestLog(snapshot.logging.format)
     records = MemoryLedger()
     readiness = Readiness(live, LocalModels(transport))
-    attempts = Attempts(transport, offline, dialects, readiness, clock)
+    attempts = Attempts(transport, offline, dialects, readiness, clock, _compile_schema, live.health.hear)
     admission = Admission(clock)
     engine = Engine(live, admission, attempts, inbound, [live, records, request_log], clock, pause)
     catalog = Catalog(live, transport, readiness)
-    issued = KnownKeys((folder or state_folder(os.environ)) / KEYS_FILE)
+    checks = Checks(live, transport)
+    self_test = SelfTest(live, attempts, inbound["openai_chat"])
+    pulse = Pulse()
+    folder = folder or state_folder(os.environ)
+    issued = KnownKeys(folder / KEYS_FILE)
+    audit = AuditLog(folder / AUDIT_FILE)
 
     def swapped() -> None:
         catalog.outdate()
+        checks.outdate()
+        self_test.outdate()
         admission.adopt(live.snapshot.upstreams.values())
         live.health.adopt(live.snapshot.upstreams)
 
@@ -136,7 +147,10 @@ def assemble(
         gc.set_threshold(*_GC_THRESHOLDS)
         duties = {
             "catalog": lambda: catalog.keep_fresh(_CATALOG_EVERY),
+            "checks": checks.keep,
             "local models": readiness.keep,
+            "self-test": self_test.keep,
+            "pulse": pulse.beat,
             "hang-up": lambda: whenever(hung_up, reloader.reload),
         }
         if source is not None:
@@ -149,10 +163,12 @@ def assemble(
         await asyncio.gather(*work, return_exceptions=True)
         await transport.aclose()
         issued.close()
+        audit.close()
         request_log.flush()
 
     identities = Identities(live, issued, keys)
-    return build_app(engine, door, catalog, readiness, reloader, dialects, identities, records, running)
+    office = Office(readiness, reloader, records, audit, self_test)
+    return build_app(engine, door, catalog, pulse, office, dialects, identities, running)
 
 
 @asynccontextmanager
@@ -163,7 +179,8 @@ async def examiner(snapshot: Snapshot) -> AsyncIterator[Examiner]:
     live = Live(snapshot, clock)
     transport = HttpTransport()
     readiness = Readiness(live, LocalModels(transport))
-    attempts = Attempts(transport, partial(OfflineTransport, {}, _satisfies), dialects, readiness, clock)
+    offline = partial(OfflineTransport, {}, _satisfies)
+    attempts = Attempts(transport, offline, dialects, readiness, clock, _compile_schema, live.health.hear)
     chat = wire_dialects.heard(dialects)["openai_chat"]
     try:
         yield Examiner(live, transport, attempts, readiness, chat)
@@ -242,19 +259,14 @@ def _on_termination(act: Callable[[Callable[[], None]], None]) -> Iterator[None]
 
 
 def _satisfies(schema: Mapping[str, Any], value: Any) -> bool:
-    """Whether `value` satisfies a JSON schema; the validator is loaded by the first caller who needs it.
+    """`schemas.satisfies`; the validator is loaded by the first caller who needs it."""
+    from proxy.adapters.schemas import satisfies
 
-    The schema is a stranger's: references lead nowhere outside of it, and patterns, whose matching may take for ever,
-    count as not satisfied.
-    """
-    import jsonschema
-    import referencing
+    return satisfies(schema, value)
 
-    if "pattern" in json.dumps(schema):
-        return False
-    validator = jsonschema.validators.validator_for(schema, default=jsonschema.Draft202012Validator)
-    try:
-        validator.check_schema(dict(schema))
-        return bool(validator(schema, registry=referencing.Registry()).is_valid(value))
-    except (jsonschema.SchemaError, referencing.exceptions.Unresolvable):
-        return False
+
+def _compile_schema(schema: Mapping[str, Any]) -> FaultOf:
+    """`schemas.compile_schema`, loaded likewise."""
+    from proxy.adapters.schemas import compile_schema
+
+    return compile_schema(schema)

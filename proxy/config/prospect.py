@@ -17,6 +17,7 @@ from proxy.routing.orders import USUAL_ANSWER, cost
 from proxy.routing.view import View
 from proxy.wire.crossing import cross, insist, spoken_at, unsaid
 from proxy.wire.dialects import UpstreamDialect, heard
+from proxy.wire.structured import unchecked
 
 _RESTS: Mapping[ErrorKind, str] = {
     ErrorKind.RESTING: "breaker open",
@@ -119,7 +120,7 @@ def _prospect(
     mode, refused = Mode.TRANSLATE, None
     losses: tuple[str, ...] = ()
     try:
-        crossing = cross(own, spoken, inbound.body, inbound.peek, target, params, 0)
+        crossing = cross(own, spoken, inbound, target, params, 0, unchecked)
         mode, losses = crossing.mode, tuple(crossing.losses)
         if decision.strict_translation:
             insist(crossing)
@@ -144,7 +145,7 @@ def _state(target: Target, view: View) -> Iterator[str]:
             yield "has nothing to say"
         return
     if view.is_down(name):
-        yield "down"
+        yield f"down: {why}" if (why := view.why_down(name)) else "down"
     if (rest := view.rest(target)) is not None:
         why = _RESTS.get(rest.why, f"rests ({rest.why.label})")
         yield why if rest.until is None else f"{why} until {rest.until.isoformat(timespec='seconds')}"

@@ -6,10 +6,10 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from enum import Enum
-from typing import Any
+from typing import Any, Literal
 
 from proxy.core.errors import ErrorKind, UpstreamFailure
-from proxy.core.family import Family
+from proxy.core.family import Family, Told
 from proxy.core.local import Keep, NativeApi
 from proxy.core.secret import Secret
 
@@ -62,6 +62,16 @@ class PaceLimits:
 
 
 @dataclass(frozen=True, slots=True)
+class Checking:
+    """Seconds between two checks of a server and for each; so many bad ones in a row make it down, good ones up."""
+
+    every: float = 10.0
+    timeout: float = 2.0
+    fall: int = 3
+    rise: int = 2
+
+
+@dataclass(frozen=True, slots=True)
 class Origin:
     """Where connections go; equal origins share a pool.
 
@@ -98,6 +108,7 @@ class Quirks:
 
     `choices` are the forms of `tool_choice` that it obeys, of `auto`, `none`, `required`, `named` and `allowed`, None
     for all of them. With a field of `unstreamed` in the request it is asked for the whole and the stream is made here.
+    `no_forms` are the forms of answers (`json_schema`, `json_object`) that it refuses.
 
     Of messages: `unnamed` ones have no name; `no_nulls` in those of the assistant; `plain_text`: content that is
     nothing but text is one string; `keeps_thinking`: turns with tool calls come back with their reasoning_content;
@@ -116,12 +127,29 @@ class Quirks:
     keeps_thinking: bool = False
     choices: frozenset[str] | None = None
     unstreamed: tuple[str, ...] = ()
+    no_forms: frozenset[str] = frozenset()
     thinks_as: str = THINKING
     inline_images: bool = False
 
 
+@dataclass(frozen=True, slots=True)
+class Meter:
+    """Two headers of a vendor's answers: how much of a limit is left, and when it is whole again; lower-case names.
+
+    Without `requests` nothing can be sent; `tokens` must suffice for the prompt.
+    """
+
+    counts: Literal["requests", "tokens"]
+    remaining: str
+    reset: str
+
+
 Classify = Callable[[int, Mapping[str, str], bytes], UpstreamFailure]
 """Turns an answer that is not one (status, lower-cased headers, up to 64 KiB of body) into its failure."""
+
+
+ReadModels = Callable[[bytes], Mapping[str, Told]]
+"""The models of a list, in its order, with what is said of each; raises ValueError for what is no such list."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,9 +159,10 @@ class Upstream:
     `paths` maps each dialect the upstream speaks to a path under `base`, in order of preference. `disabled` says why
     it takes no traffic, None if it does. `local` upstreams run on the operator's own machines and cost nothing.
     `default_model` is used where a target keeps the asked model (`upstream/*`) but the caller named none.
-    `models_path` is where the upstream lists its models, None if it has no such list. `native` is its API for the
-    models in its memory, where it has one; `keep` says how they are kept there, None if that is the server's affair.
-    `slots` and `pace` are the limits that we set ourselves.
+    `models_path` is where the upstream lists its models, None if it has no such list, and `reads_models` how the list
+    is read, None if it has OpenAI's form. `native` is its API for the models in its memory, where it has one; `keep` says how they are kept there, None if that is the server's affair.
+    `slots` and `pace` are the limits that we set ourselves, `meters` tell of the vendor's. `checking` says how it
+    is looked after, None if it is not.
     """
 
     name: str
@@ -151,10 +180,13 @@ class Upstream:
     offline: bool = False
     default_model: str | None = None
     models_path: str | None = None
+    reads_models: ReadModels | None = None
     native: NativeApi | None = None
     keep: Keep | None = None
     slots: SlotLimits = SlotLimits()
     pace: PaceLimits = PaceLimits()
+    meters: tuple[Meter, ...] = ()
+    checking: Checking | None = None
 
     whole_timeouts: Timeouts = field(init=False)
     """For answers that are not streamed: their head comes only when the model is done."""

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Literal
+from dataclasses import dataclass, fields
+from typing import Any, Literal
 
 Sampling = Literal["free", "without_reasoning", "never"]
 Thinking = Literal["none", "budget", "level", "adaptive", "always"]
@@ -50,3 +50,26 @@ class Family:
 
 
 UNKNOWN = Family()
+
+
+@dataclass(frozen=True, slots=True)
+class Told:
+    """What an upstream says by itself of one of its models, in the terms of `Family`; None where it is silent.
+
+    `images`, `tools` and `json_schema` say whether the model takes them.
+    """
+
+    context: int | None = None
+    output: int | None = None
+    images: bool | None = None
+    tools: bool | None = None
+    json_schema: bool | None = None
+    efforts: tuple[str, ...] | None = None
+    thinking: Thinking | None = None
+
+    def facts(self) -> dict[str, Any]:
+        """What it says, by name."""
+        return {one.name: value for one in fields(self) if (value := getattr(self, one.name)) is not None}
+
+
+SILENT = Told()

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Protocol
+from typing import Any, Protocol
 
 from proxy.core.decision import Origin, Timeouts, Upstream
 from proxy.core.errors import ErrorKind
@@ -71,7 +71,7 @@ class Transport(Protocol):
     async def send(self, request: WireRequest) -> WireResponse:
         """Send and await the head of the answer; a cancelled call leaves no connection behind.
 
-        Raises `UpstreamFailure`: CONNECT (`sent` false), FIRST_BYTE_TIMEOUT, FAULT.
+        Raises `UpstreamFailure`: CONNECT and TLS (`sent` false), FIRST_BYTE_TIMEOUT, FAULT.
         """
         ...
 
@@ -145,6 +145,41 @@ class KeyStore(Protocol):
         ...
 
 
+@dataclass(frozen=True, slots=True)
+class Deed:
+    """What an operator did, or tried to do.
+
+    `who` is the fingerprint of the admin key, `address` where the request came from. `result` is `done`, or an error's
+    code or kind.
+    """
+
+    at: datetime
+    who: str
+    address: str
+    action: str
+    subject: str
+    reason: str
+    result: str
+
+
+@dataclass(frozen=True, slots=True)
+class Deeds:
+    """The latest, the newest first; `unsaved` says why the last deed is not on the disk, None if it is."""
+
+    latest: Sequence[Deed]
+    unsaved: str | None = None
+
+
+class Audit(Protocol):
+    """Remembers what operators did; whatever becomes of it, it never stands in a deed's way."""
+
+    def write(self, deed: Deed) -> None: ...
+
+    async def latest(self, limit: int) -> Deeds:
+        """All that was written before counts."""
+        ...
+
+
 class ModelServer(Protocol):
     """The models of local servers: which there are, which are in memory, and changing that.
 
@@ -165,3 +200,10 @@ class ModelServer(Protocol):
     def pull(self, upstream: Upstream, model: str) -> AsyncIterator[Progress]:
         """Download the model; ends when it is there."""
         ...
+
+
+FaultOf = Callable[[Any], str]
+"""What is wrong with a JSON value, in words for an operator; nothing if it is as it should be."""
+
+CompileSchema = Callable[[Mapping[str, Any]], FaultOf]
+"""Makes a check of a stranger's JSON schema; raises ValueError, fit to be shown to that stranger, if it is none."""

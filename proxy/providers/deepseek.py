@@ -2,6 +2,7 @@
 
 from proxy.core.decision import Quirks
 from proxy.providers import Provider, bearer
+from proxy.wire.meters import OPENAI_METERS
 from proxy.wire.openai_errors import classify
 
 PROVIDER = Provider(
@@ -11,12 +12,14 @@ PROVIDER = Provider(
     speaks={"openai_chat": "/chat/completions"},
     auth=bearer,
     classify=classify,
+    meters=OPENAI_METERS,
     # The newer name is ignored in silence, so that an answer would have no limit (measured by others, 2026-08).
     quirks=Quirks(
         rename={"max_completion_tokens": "max_tokens"},
         unthinking={"thinking": {"type": "disabled"}},
         plain_text=True,
         keeps_thinking=True,
+        no_forms=frozenset({"json_schema"}),  # github.com/UKGovernmentBEIS/inspect_ai/issues/4916 (2026-08)
     ),
     key_env="DEEPSEEK_API_KEY",
 )

@@ -156,6 +156,7 @@ PROVIDER = Provider(
     quirks=Quirks(
         rename={"max_completion_tokens": "max_tokens"},
         choices=frozenset({"auto", "none", "required"}),
+        no_forms=frozenset({"json_object"}),  # 189 in its bug tracker
         thinks_as="reasoning",
         inline_images=True,
     ),

@@ -1,10 +1,10 @@
-"""What a model can take, by the family its name belongs to: a table of facts, the configuration's entries first."""
+"""What a model can take, by the family its name belongs to and by what its upstream says of it: a table of facts."""
 
 from __future__ import annotations
 
 import json
 from collections import ChainMap
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from functools import lru_cache
 from importlib import resources
@@ -14,7 +14,7 @@ from pydantic import Field
 
 from proxy.core.decision import Target
 from proxy.core.errors import ErrorKind
-from proxy.core.family import UNKNOWN, ChatTools, Family, Sampling, Thinking
+from proxy.core.family import SILENT, UNKNOWN, ChatTools, Family, Sampling, Thinking, Told
 from proxy.fields import Count, Many, Section
 from proxy.routing.contents import MOST_TOKENS_PER_BYTE
 from proxy.routing.facts import Facts
@@ -23,8 +23,10 @@ from proxy.routing.names import AS_ASKED
 
 _REMEMBERED = 1024
 _LONGEST_NAME = 256
-_FEATURES = ("images", "tools", "json_schema")
-_FACTS = tuple(field.name for field in fields(Family) if field.name != "lacks")
+_FEATURES = ("images", "tools")
+_FORMS = ("json_schema", "json_object")
+_SETS = ("lacks", "no_forms")
+_FACTS = tuple(field.name for field in fields(Family) if field.name not in _SETS)
 
 
 class FamilyConfig(Section):
@@ -37,7 +39,9 @@ class FamilyConfig(Section):
     tools: bool | None = None
     """Whether the model can call tools."""
     json_schema: bool | None = None
-    """Whether it can be held to a JSON schema."""
+    """Whether it can be held to a JSON schema; else it is asked for one in words, and the proxy checks its answer."""
+    json_object: bool | None = None
+    """Whether it can be held to JSON; else likewise."""
     output: Count | None = None
     """Tokens of an answer, at most."""
     sampling: Sampling | None = None
@@ -89,36 +93,47 @@ def load() -> Mapping[str, Any]:
     return data
 
 
-class Families:
-    """Looks up what a model can take: each fact from the first entry that states it, the configuration's before the
-    shipped ones."""
+Table = Sequence[tuple[Matches, Mapping[str, Any]]]
 
-    __slots__ = ("_find", "_table")
+
+class Families:
+    """Looks up what a model can take: each fact from the first that states it, the configuration's entries before what
+    the upstream says itself, and that before the shipped entries."""
+
+    __slots__ = ("_find", "_own", "_shipped")
 
     def __init__(self, data: Mapping[str, Any], own: Mapping[str, FamilyConfig] | None = None) -> None:
-        added = [(compile_glob(glob), config.model_dump(exclude_none=True)) for glob, config in (own or {}).items()]
-        shipped = [(compile_globs(row["models"]), row) for row in data["families"]]
-        self._table: Sequence[tuple[Matches, Mapping[str, Any]]] = (*added, *shipped)
-        self._find: Callable[[str, str], Family] = lru_cache(_REMEMBERED)(self._search)
+        self._own: Table = [
+            (compile_glob(glob), config.model_dump(exclude_none=True)) for glob, config in (own or {}).items()
+        ]
+        self._shipped: Table = [(compile_globs(row["models"]), row) for row in data["families"]]
+        self._find: Callable[[str, str, Told], Family] = lru_cache(_REMEMBERED)(self._search)
 
-    def of(self, upstream: str, model: str) -> Family:
-        """The family of a model at an upstream; one that promises everything if the name is not known."""
-        return self._find(upstream, model) if len(model) <= _LONGEST_NAME else UNKNOWN
+    def of(self, upstream: str, model: str, told: Told = SILENT) -> Family:
+        """The family of a model at an upstream that says of it what it has `told`; one that promises everything if
+        nothing is known."""
+        return self._find(upstream, model, told) if len(model) <= _LONGEST_NAME else UNKNOWN
 
-    def known(self, target: Target) -> Target:
+    def known(self, target: Target, told: Told | None = None) -> Target:
         """The target with its family; one whose model is not settled yet stays as it is."""
-        if target.family is not None or target.model == AS_ASKED:
+        if (target.family is not None and told is None) or target.model == AS_ASKED:
             return target
-        return replace(target, family=self.of(target.upstream.name, target.model))
+        return replace(target, family=self.of(target.upstream.name, target.model, told or SILENT))
 
-    def _search(self, upstream: str, model: str) -> Family:
+    def _search(self, upstream: str, model: str, told_of_it: Told) -> Family:
         names = (f"{upstream}/{model}", model, model.rpartition("/")[2])
-        facts = ChainMap(*(dict(row) for fits, row in self._table if any(map(fits, names))))
+        rows = (*_fitting(self._own, names), told_of_it.facts(), *_fitting(self._shipped, names))
+        facts = ChainMap(*map(dict, rows))
         lacks = frozenset(name for name in _FEATURES if facts.get(name) is False)
+        no_forms = frozenset(name for name in _FORMS if facts.get(name) is False)
         told = {name: facts[name] for name in _FACTS if name in facts}
         if "efforts" in told:
             told["efforts"] = tuple(told["efforts"])
-        return Family(lacks=lacks, **told)
+        return Family(lacks=lacks, no_forms=no_forms, **told)
+
+
+def _fitting(table: Table, names: Sequence[str]) -> Iterator[Mapping[str, Any]]:
+    return (row for fits, row in table if any(map(fits, names)))
 
 
 def refusal(family: Family, facts: Facts) -> Refusal | None:

@@ -220,14 +220,14 @@ def _moved(event: Event, offset: int) -> Event:
     return event
 
 
-def translate_bodies(
-    inbound: InboundDialect, upstream: UpstreamDialect, chats: Sequence[Chat], bodies: Sequence[bytes], created: int
+def translate_answers(
+    inbound: InboundDialect, chats: Sequence[Chat], answers_told: Sequence[Sequence[Event]], created: int
 ) -> Answer:
-    """One whole answer in the inbound dialect, made of the upstream's answers to each of `chats`, in order.
+    """One whole answer in the inbound dialect, made of the events of the answers to each of `chats`, in order.
 
-    Raises UpstreamFailure if one of `bodies` is no complete answer.
+    Raises UpstreamFailure if one of them is not complete.
     """
-    answers = [_judged(upstream.decode_body(body)) for body in bodies]
+    answers = [_judged(events) for events in answers_told]
     events: list[Event] = []
     usage: Usage | None = None
     for number, ((told, watch), chat) in enumerate(zip(answers, chats, strict=True)):
@@ -249,7 +249,7 @@ def translate_bodies(
     )
 
 
-def _judged(events: list[Event]) -> tuple[list[Event], _Watch]:
+def _judged(events: Sequence[Event]) -> tuple[Sequence[Event], _Watch]:
     watch = _Watch()
     for event in events:
         watch.see(event)

@@ -12,12 +12,16 @@ from typing import Any, Protocol
 from proxy.core.chat import Chat, Losses
 from proxy.core.decision import Mode, Quirks, Target
 from proxy.core.errors import ErrorKind, ProxyError
+from proxy.core.events import Event
 from proxy.core.family import UNKNOWN, Family
-from proxy.core.request import Peek
-from proxy.wire.bridge import Gathered, Translation, translate_bodies
-from proxy.wire.dialects import Answer, Encoder, InboundDialect, Passage, UpstreamDialect
+from proxy.core.ports import CompileSchema
+from proxy.core.request import Inbound, Peek
+from proxy.wire.bridge import Gathered, Translation, translate_answers
+from proxy.wire.dialects import Answer, Decoder, Encoder, InboundDialect, Passage, UpstreamDialect
 from proxy.wire.fit import decoded, fit
+from proxy.wire.held import Held, Hold
 from proxy.wire.peek import top_level
+from proxy.wire.structured import RESPONSE_FORMAT, Form, emulate
 
 
 class Crossing(Protocol):
@@ -89,7 +93,10 @@ class Identity:
 class Translated:
     """Different dialects: decoded once, encoded for the target, and the answer's events encoded for the caller."""
 
-    __slots__ = ("_bodies", "_chats", "_created", "_encoder", "_inbound", "_upstream", "count", "is_gathered", "losses")
+    __slots__ = (
+        "_bodies", "_chats", "_created", "_encoder", "_forms", "_inbound", "_upstream",
+        "count", "is_gathered", "losses",
+    )  # fmt: skip
     mode = Mode.TRANSLATE
 
     def __init__(
@@ -99,6 +106,7 @@ class Translated:
         chats: Sequence[Chat],
         target: Target,
         created: int,
+        compile_schema: CompileSchema,
     ) -> None:
         self.count = len(chats)
         self._inbound = inbound
@@ -107,8 +115,12 @@ class Translated:
         self._created = created
         self._encoder: Encoder | None = None
         losses, quirks, family = Losses(), target.upstream.quirks, target.family or UNKNOWN
-        self.is_gathered = chats[0].stream and _must_come_whole(quirks, chats[0])
-        asked = [replace(chat, stream=False) for chat in chats] if self.is_gathered else chats
+        no_forms = _no_forms(upstream, target)
+        emulated = [emulate(chat, no_forms, compile_schema, losses) for chat in chats]
+        asked, self._forms = zip(*emulated, strict=True)
+        self.is_gathered = chats[0].stream and _must_come_whole(quirks, asked[0])
+        if self.is_gathered:
+            asked = tuple(replace(chat, stream=False) for chat in asked)
         self._bodies = [upstream.encode_request(chat, quirks, family, losses) for chat in asked]
         self.losses = tuple(dict.fromkeys(str(loss) for loss in losses.found))
 
@@ -120,11 +132,32 @@ class Translated:
             self._encoder = self._inbound.encoder(self._chats[0], self._created)
         chat = self._chats[number]
         last = number == len(self._chats) - 1
-        decoder = Gathered(self._upstream) if self.is_gathered else self._upstream.decoder()
+        decoder: Decoder = Gathered(self._upstream) if self.is_gathered else self._upstream.decoder()
+        form = self._forms[number]
+        if form is not None:
+            decoder = Held(decoder, form)
         return Translation(decoder, self._encoder, offset=number * chat.n, last=last)
 
     def answer(self, bodies: Sequence[bytes]) -> Answer:
-        return translate_bodies(self._inbound, self._upstream, self._chats, bodies, self._created)
+        told = [self._events(body, form) for body, form in zip(bodies, self._forms, strict=True)]
+        return translate_answers(self._inbound, self._chats, told, self._created)
+
+    def _events(self, body: bytes, form: Form | None) -> Sequence[Event]:
+        events = self._upstream.decode_body(body)
+        return events if form is None else list(Hold(form).events(events))
+
+
+def _no_forms(upstream: UpstreamDialect, target: Target) -> frozenset[str]:
+    """The forms of answers that the protocol has no words for, or that the server or the model refuses."""
+    return upstream.no_forms | target.upstream.quirks.no_forms | (target.family or UNKNOWN).no_forms
+
+
+def _lacks_form(no_forms: frozenset[str], body: bytes, params: Mapping[str, Any]) -> bool:
+    """True if the body asks for one of these forms."""
+    if not no_forms or not (RESPONSE_FORMAT in params or RESPONSE_FORMAT.encode() in body or b"\\u" in body):
+        return False
+    wanted = decoded({**top_level(body), **params}.get(RESPONSE_FORMAT))
+    return isinstance(wanted, dict) and wanted.get("type") in no_forms
 
 
 def _must_come_whole(quirks: Quirks, chat: Chat) -> bool:
@@ -179,23 +212,32 @@ def unsaid(body: bytes, defaults: Mapping[str, Any]) -> dict[str, Any]:
 def cross(
     inbound: InboundDialect,
     upstream: UpstreamDialect,
-    body: bytes,
-    peek: Peek,
+    asked: Inbound,
     target: Target,
     params: Mapping[str, Any],
     created: int,
+    compile_schema: CompileSchema,
 ) -> Crossing:
-    """The crossing of `body` to `target`, with `params` laid over the caller's own fields.
+    """The crossing of what was `asked` to `target`, with `params` laid over the caller's own fields.
 
+    `created` is seconds since the epoch; `compile_schema` is for answers that the target does not hold to their form.
     Raises ProxyError BAD_REQUEST if the request holds content that the upstream's dialect cannot represent.
     """
-    quirks = target.upstream.quirks
-    if inbound.name == upstream.name and not quirks.irregular and not _streams_badly(quirks, body, peek):
+    body, peek = asked.body, asked.peek
+    if inbound.name == upstream.name and not _needs_hub(upstream, body, peek, target, params):
         return Identity(inbound, body, peek, target, params)
     if params:
         body = inbound.prepare(body, peek, target.model, Quirks(asks_usage=False), params)
     chats = tuple(replace(chat, model=target.model) for chat in inbound.decode_request(body))
-    return Translated(inbound, upstream, chats, target, created)
+    return Translated(inbound, upstream, chats, target, created, compile_schema)
+
+
+def _needs_hub(upstream: UpstreamDialect, body: bytes, peek: Peek, target: Target, params: Mapping[str, Any]) -> bool:
+    """True if the answer in the caller's own dialect must be read and written anew."""
+    quirks = target.upstream.quirks
+    return (
+        quirks.irregular or _streams_badly(quirks, body, peek) or _lacks_form(_no_forms(upstream, target), body, params)
+    )
 
 
 def insist(crossing: Crossing) -> None:

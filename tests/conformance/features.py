@@ -205,23 +205,33 @@ FORM = {"name": "place", "schema": SCHEMA, "strict": True}
 IN_JSON = [{"role": "user", "content": "Name a city, as JSON."}]
 
 
+A_PLACE = '{"city": "Paris"}'
+IN_A_FENCE = Script(deltas=("```json\n", A_PLACE[:7], A_PLACE[7:], "\n``", "`\n"))
+
+
 def is_held(run: Run) -> bool:
-    """The model spoke no JSON, and the client was not given that for an answer."""
-    return run.answer.status != 200
+    """The model was told in words, and the client has the JSON without what the model put around it."""
+    return "JSON" in json.dumps(instructions(run)) and run.message["content"].strip() == A_PLACE
+
+
+def instructions(run: Run) -> Any:
+    """What the upstream was told beside the client's own messages."""
+    sent = run.sent
+    return [sent.get("system"), [one for one in sent.get("messages", ()) if one["role"] == "system"]]
 
 
 FORM_ROWS = (
     Feature(
         name="json_schema", section="Structured output",
         asks={"messages": IN_JSON, "response_format": {"type": "json_schema", "json_schema": FORM}},
-        path="response_format", stands_in=is_held,
+        path="response_format", says=IN_A_FENCE, stands_in=is_held,
         lands=named(SCHEMA, "response_format.json_schema.schema", "text.format.schema", "output_config.format.schema",
                     "generationConfig.responseJsonSchema"),
     ),
     Feature(
         name="json_object", section="Structured output",
         asks={"messages": IN_JSON, "response_format": {"type": "json_object"}},
-        path="response_format", stands_in=is_held,
+        path="response_format", says=IN_A_FENCE, stands_in=is_held,
         lands=named("json_object", "response_format.type", "text.format.type")
         | {GEMINI: {"generationConfig.responseMimeType": "application/json"}},
     ),

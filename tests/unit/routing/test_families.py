@@ -1,8 +1,9 @@
 import pytest
 
 from proxy.core.errors import ErrorKind
+from proxy.core.family import Told
 from proxy.routing.families import Families, Family, FamilyConfig, refusal
-from tests.unit.routing.given import FAMILIES, Watched, facts
+from tests.unit.routing.given import FAMILIES, Watched, facts, target
 
 SHIPPED = Families(FAMILIES)
 
@@ -70,7 +71,7 @@ def test_the_configuration_comes_first() -> None:
     gpt = families.of("cloud", "gpt-6-sol")
     assert (gpt.context, gpt.lacks) == (10, {"tools"})
     gpt = families.of("other", "gpt-6-sol")
-    assert (gpt.context, gpt.lacks) == (922_000, {"json_schema"})
+    assert (gpt.context, gpt.lacks, gpt.no_forms) == (922_000, frozenset(), {"json_schema"})
     assert Family(lacks=frozenset({"images"})) == families.of("cloud", "mine-1")
 
 
@@ -79,6 +80,7 @@ def test_a_name_of_any_length_is_looked_up() -> None:
 
 
 TOOLS = {"tools": [{"type": "function"}]}
+IN_FORM = {"response_format": {"type": "json_schema", "json_schema": {"name": "x", "schema": {}}}}
 
 
 @pytest.mark.parametrize(
@@ -89,6 +91,7 @@ TOOLS = {"tools": [{"type": "function"}]}
         (Family(1000), {"prompt": "x" * 1000}, None),
         (Family(lacks=frozenset({"tools"})), {"fields": TOOLS}, ErrorKind.BAD_REQUEST),
         (Family(lacks=frozenset({"images"})), {"fields": TOOLS}, None),
+        (Family(no_forms=frozenset({"json_schema"})), {"fields": IN_FORM}, None),  # emulated
     ],
 )
 def test_refusals(family: Family, request_facts: dict[str, object], kind: ErrorKind | None) -> None:
@@ -102,3 +105,35 @@ def test_a_small_request_is_not_read_to_see_that_it_fits() -> None:
     assert refusal(Family(128_000), facts(watched=watched)) is None
 
     assert watched.read == 0
+
+
+OWN = Families(FAMILIES, {"here/claude-sonnet-5": FamilyConfig(context=5000)})
+
+
+@pytest.mark.parametrize(
+    ("families", "upstream", "told", "context", "output"),
+    [
+        (SHIPPED, "here", Told(), 1_000_000, 128_000),
+        (SHIPPED, "here", Told(context=300_000), 300_000, 128_000),
+        (SHIPPED, "here", Told(output=1000), 1_000_000, 1000),
+        (OWN, "here", Told(context=300_000, output=1000), 5000, 1000),
+        (OWN, "there", Told(context=300_000), 300_000, 128_000),
+    ],
+)
+def test_the_file_goes_before_the_vendor_and_the_vendor_before_the_table(families, upstream, told, context, output):
+    family = families.of(upstream, "claude-sonnet-5", told)
+    assert (family.context, family.output) == (context, output)
+
+
+def test_a_vendor_may_know_of_features_and_efforts():
+    told = Told(images=False, tools=True, efforts=("none", "low"), thinking="adaptive")
+    family = SHIPPED.of("x", "claude-sonnet-5", told)
+    assert family.lacks == {"images"}
+    assert (family.efforts, family.thinking) == (("none", "low"), "adaptive")
+    assert SHIPPED.of("x", "deepseek-v4-pro", Told(images=True)).lacks == frozenset()
+
+
+def test_a_target_learns_what_its_upstream_says_and_keeps_what_it_knew_else():
+    target = SHIPPED.known(target("x/claude-sonnet-5"))
+    assert SHIPPED.known(target) is target
+    assert SHIPPED.known(target, Told(context=7)).family.context == 7

@@ -12,7 +12,7 @@ from proxy.core.chat import Chat, Message, TextPart
 from proxy.core.errors import ErrorKind, UpstreamFailure
 from proxy.core.events import Event, Extra, Finish, Start
 from proxy.core.usage import Usage, add_usage
-from proxy.wire.bridge import Translation, translate_bodies
+from proxy.wire.bridge import Translation, translate_answers
 from proxy.wire.dialects.openai_chat import DIALECT as CHAT
 from proxy.wire.dialects.openai_completions import DIALECT as COMPLETIONS
 
@@ -141,13 +141,14 @@ def test_whole_answers_to_several_prompts() -> None:
             "usage": {"prompt_tokens": 3, "completion_tokens": 2},
         }
     ).encode()
-    answer = translate_bodies(COMPLETIONS, CHAT, chats, [body, b"\n\n" + body.replace(b'"c"', b'"d"')], 9)
+    bodies = [body, b"\n\n" + body.replace(b'"c"', b'"d"')]
+    answer = translate_answers(COMPLETIONS, chats, [CHAT.decode_body(one) for one in bodies], 9)
     told_body = json.loads(answer.body)
     assert (told_body["id"], told_body["object"], told_body["created"]) == ("c", "text_completion", 9)
     assert [(one["index"], one["text"]) for one in told_body["choices"]] == [(0, "Ax"), (1, "Bx")]
     assert (answer.usage, answer.written, answer.model) == (Usage(6, 4, source="vendor"), 2, "u")
     with pytest.raises(UpstreamFailure):
-        translate_bodies(COMPLETIONS, CHAT, chats, [body, b'{"choices":[]}'], 9)
+        translate_answers(COMPLETIONS, chats, [CHAT.decode_body(body), []], 9)
 
 
 class Scripted:

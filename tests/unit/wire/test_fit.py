@@ -11,9 +11,9 @@ import pytest
 from proxy.core.decision import Mode, Quirks, Target
 from proxy.core.errors import ErrorKind, ProxyError
 from proxy.core.family import Family
-from proxy.wire.crossing import Crossing, cross, insist, spoken_at
-from proxy.wire.dialects.openai_chat import DIALECT as CHAT
+from proxy.wire.crossing import Crossing, insist, spoken_at
 from tests.unit.routing.given import upstream
+from tests.unit.wire.crossing import put
 
 USER = {"role": "user", "content": "hi"}
 TOOL = {"type": "function", "function": {"name": "f"}}
@@ -26,7 +26,7 @@ def target(quirks: Quirks = Quirks(), family: Family | None = None, *speaks: str
 
 def crossed(to: Target, params: dict[str, Any] | None = None, **fields: Any) -> Crossing:
     body = json.dumps({"model": "x", "messages": [USER], **fields}).encode()
-    return cross(CHAT, CHAT, body, CHAT.peek(body), to, params or {}, 1)
+    return put(body, to, params)
 
 
 def sent(crossing: Crossing) -> dict[str, Any]:
@@ -68,7 +68,7 @@ def test_messages_are_tidied() -> None:
 @pytest.mark.parametrize("quirks", [Quirks(), Quirks(unnamed=True, plain_text=True, no_nulls=True, drop=("seed",))])
 def test_what_fits_keeps_its_bytes(quirks: Quirks) -> None:
     body = b'{ "model": "m",  "messages": [ {"role":"user","content":"hi"} ], "temperature": 1 }'
-    crossing = cross(CHAT, CHAT, body, CHAT.peek(body), target(quirks, Family(sampling="never")), {}, 1)
+    crossing = put(body, target(quirks, Family(sampling="never")))
     assert (crossing.take(0), crossing.losses, crossing.mode) == (body, (), Mode.IDENTITY)
 
 

@@ -22,6 +22,7 @@ class AnthropicMessages:
 
     name: Final = "anthropic_messages"
     paths: Final[tuple[str, ...]] = ()
+    no_forms: Final[frozenset[str]] = frozenset({"json_object", "open_schema"})
 
     def path(self, template: str, model: str, stream: bool) -> str:  # noqa: ARG002 — the body names both
         return template

@@ -22,7 +22,6 @@ from proxy.wire.dialects.openai_chat.write_request import (
     apply_quirks,
     refuse_completions_only,
 )
-from proxy.wire.lenient import write_json
 
 LONG_ANSWER: Final = 21_333
 """Tokens. An answer that may be longer is asked for as a stream, or it might outlast the vendor's patience with a
@@ -44,7 +43,6 @@ _NO_EQUIVALENT: Final[Sequence[tuple[str, Callable[[Any], bool]]]] = (
 """Fields that nothing stands for, and whether a value would have changed anything."""
 
 _PERSONAL: Final = re.compile(r"\s*(?:[^@\s]+@[^@\s]+\.[^@\s]+|\+?[\d\s()-]{7,})\s*")
-_JSON_ONLY: Final = "Answer with one JSON object and nothing else: no other words, no code fence."
 _MOST_BREAKPOINTS: Final = 4
 
 
@@ -55,9 +53,8 @@ def encode_request(chat: Chat, quirks: Quirks, family: Family, losses: Losses) -
     tools = toolbox(chat, family, losses)
     most = limit(chat, family, losses)
     thought = reasoning(chat, family, most, forces_tool=tools.forces, losses=losses)
-    form, wanted_form = _format(chat, family, losses)
-    hints = [hint for hint in (tools.hint, wanted_form) if hint]
-    system = [*told.system, *({"type": "text", "text": hint} for hint in hints)]
+    form = _format(chat, losses)
+    system = [*told.system, *([{"type": "text", "text": tools.hint}] if tools.hint else [])]
     output = {"effort": thought.effort, "format": form}
     fields = {
         "model": chat.model,
@@ -87,21 +84,15 @@ def _says(value: Any) -> bool:
     return value is not None and value is not False and value != [] and value != {}
 
 
-def _format(chat: Chat, family: Family, losses: Losses) -> tuple[Mapping[str, Any] | None, str | None]:
-    """`output_config.format`, or a sentence for the system prompt that asks for the same."""
+def _format(chat: Chat, losses: Losses) -> Mapping[str, Any] | None:
+    """`output_config.format`; JSON without a schema is emulated before a request comes here."""
     wanted = chat.response_format
-    if wanted is None or wanted.kind == "text":
-        return None, None
-    if wanted.kind == "json_object" or wanted.schema is None:
-        losses.drop("response_format", "the model is asked for JSON, not held to it")
-        return None, _JSON_ONLY
-    if "json_schema" in family.lacks:
-        losses.drop("response_format", "the model is told the schema, not held to it")
-        return None, f"{_JSON_ONLY} It must satisfy this JSON schema: {write_json(wanted.schema)}"
+    if wanted is None or wanted.schema is None:
+        return None
     schema, told = restrict(wanted.schema)
     for keyword in told:
         losses.drop("response_format.json_schema.schema", f"{keyword} is told to the model, not enforced")
-    return {"type": "json_schema", "schema": schema}, None
+    return {"type": "json_schema", "schema": schema}
 
 
 def _stops(chat: Chat, losses: Losses) -> list[str]:

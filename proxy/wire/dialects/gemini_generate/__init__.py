@@ -26,6 +26,7 @@ class GeminiGenerate:
 
     name: Final = "gemini_generate"
     paths: Final[tuple[str, ...]] = ()
+    no_forms: Final[frozenset[str]] = frozenset()
 
     def path(self, template: str, model: str, stream: bool) -> str:
         """`template` has places for `{model}` and `{method}`; without `alt=sse` a stream would be one JSON array."""

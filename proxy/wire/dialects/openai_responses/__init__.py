@@ -22,6 +22,7 @@ class OpenAIResponses:
 
     name: Final = "openai_responses"
     paths: Final[tuple[str, ...]] = ()
+    no_forms: Final[frozenset[str]] = frozenset()
 
     def path(self, template: str, model: str, stream: bool) -> str:  # noqa: ARG002 — the path names no model
         return template

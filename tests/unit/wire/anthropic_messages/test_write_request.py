@@ -6,8 +6,7 @@ import pytest
 
 from proxy.core.decision import Quirks
 from proxy.core.errors import ProxyError
-from proxy.core.family import Family
-from tests.unit.wire.anthropic_messages.asking import ask, system, user
+from tests.unit.wire.anthropic_messages.asking import ask
 
 SCHEMA = {"type": "object", "properties": {"a": {"type": "string", "maxLength": 3}}, "required": ["a"]}
 
@@ -21,20 +20,6 @@ def test_a_schema_is_enforced_by_the_vendor():
     told = sent["output_config"]["format"]
     assert (told["type"], told["schema"]["additionalProperties"]) == ("json_schema", False)
     assert losses == ["response_format.json_schema.schema: maxLength is told to the model, not enforced"]
-
-
-@pytest.mark.parametrize("wanted", [form("json_object"), form()])
-def test_json_without_a_schema_is_asked_for_in_words(wanted):
-    sent, losses = ask(system("Be brief."), user("hi"), response_format=wanted)
-    assert [one["text"][:9] for one in sent["system"]] == ["Be brief.", "Answer wi"]
-    assert "output_config" not in sent
-    assert losses == ["response_format: the model is asked for JSON, not held to it"]
-
-
-def test_a_model_without_schemas_is_told_the_schema():
-    sent, losses = ask(response_format=form(schema=SCHEMA), of=Family(lacks=frozenset({"json_schema"})))
-    assert '"maxLength":3' in sent["system"][0]["text"]
-    assert losses == ["response_format: the model is told the schema, not held to it"]
 
 
 def test_text_is_what_it_answers_anyway():
