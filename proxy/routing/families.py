@@ -53,7 +53,8 @@ class FamilyConfig(Section):
     thinking: Thinking | None = None
     """How it is asked to think: `none`, `budget`, `level`, `adaptive` or `always`."""
     prefill: bool | None = None
-    """Whether a last assistant message is continued."""
+    """Whether a last assistant message is continued. Only where this is `true` is a model asked to go on with an answer
+    that broke."""
     forced_tools: bool | None = None
     """Whether a tool call may be required."""
     mid_system: bool | None = None

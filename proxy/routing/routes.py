@@ -107,7 +107,8 @@ class RouteConfig(Section):
     cache: RouteCacheConfig | None = None
     """Keep answers for repetition; off if not written."""
     midstream: Literal["error", "continue"] = "error"
-    """When an answer breaks after its first word: report it, or let another target go on with it."""
+    """When a streamed answer breaks after its first word: `error` reports it, `continue` has another target finish it
+    where that can be done honestly."""
     offline: Literal["allow", "never"] = "allow"
     """Whether an answer made without any model may stand in when every target failed."""
     strict_translation: bool = False
