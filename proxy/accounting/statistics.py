@@ -20,6 +20,9 @@ _BUCKETS = 24 * _PER_DOUBLING  # up to 1,677 s
 _FAILED = frozenset(kind.label for kind in ErrorKind if kind is not ErrorKind.CLIENT_GONE)
 """How a request ends that failed; one whose stream broke was told 200."""
 
+_NO_ERROR = frozenset(kind for kind in ErrorKind if kind.facts.blame == "client") | {ErrorKind.HEDGED}
+"""How an attempt ends that says nothing against its upstream."""
+
 
 class Histogram:
     """Durations in seconds, in buckets that grow by a constant factor."""
@@ -92,8 +95,15 @@ def _place(attempt: Attempt) -> tuple[str, str]:
     return attempt.upstream, attempt.model
 
 
+def _moved_on(attempt: Attempt, following: Attempt) -> bool:
+    """True if it failed and the request went on elsewhere; what ran beside another was not left."""
+    is_left = attempt.kind not in (None, ErrorKind.HEDGED) and not attempt.is_hedge
+    return is_left and _place(following) != _place(attempt)
+
+
 class Statistics:
-    """Folds the records of ended requests; `since` is the time of the last reset."""
+    """Folds the records of ended requests; `since` is the time of the last reset. `hedges` were started beside another
+    attempt that was slow to begin, and those that won answered in its place."""
 
     def __init__(self, since: datetime) -> None:
         self.reset(since)
@@ -104,6 +114,8 @@ class Statistics:
         self.errors = 0
         self.offline = 0
         self.client_gone = 0
+        self.hedges = 0
+        self.hedges_won = 0
         self.latency = Histogram()
         self._upstreams: dict[str, UpstreamStatistics] = {}
 
@@ -121,9 +133,10 @@ class Statistics:
         self.offline += record.offline is not None
         self.latency.add(record.seconds)
         for attempt, following in zip_longest(record.attempts, record.attempts[1:]):
-            self._count_attempt(
-                attempt, record, moved_on=following is not None and _place(following) != _place(attempt)
-            )
+            self._count_attempt(attempt, record, moved_on=following is not None and _moved_on(attempt, following))
+            if attempt.is_hedge:
+                self.hedges += 1
+                self.hedges_won += attempt.kind is None or attempt.first_token is not None
         if record.upstream:
             answered = self.of(record.upstream)
             answered.requests += 1
@@ -140,7 +153,7 @@ class Statistics:
         row.last_outcome = "success" if attempt.kind is None else attempt.kind.label
         if attempt.kind is None:
             row.latency.add(attempt.seconds)
-        elif attempt.kind.facts.blame != "client":
+        elif attempt.kind not in _NO_ERROR:
             row.errors += 1
         if attempt.first_token is not None:
             row.first_token.add(attempt.first_token)
@@ -153,6 +166,7 @@ class Statistics:
             "errors": self.errors,
             "offline_answers": self.offline,
             "client_disconnects": self.client_gone,
+            "hedges": {"started": self.hedges, "won": self.hedges_won},
             "latency_ms": self.latency.summary(),
             "upstreams": {name: self.of(name).describe() for name in upstreams},
         }

@@ -9,9 +9,9 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from proxy.core.decision import Attempt
-from proxy.core.errors import ErrorKind, ProxyError
 from proxy.core.ports import Records
 from proxy.core.usage import Usage, UsageRecord
+from proxy.web.admin.asked import limit_of
 from proxy.web.respond import json_response
 
 _USUAL = 100
@@ -26,10 +26,7 @@ class Requests:
 
     async def list(self, request: Request) -> Response:
         """The last `limit` requests, the newest first."""
-        asked = request.query_params.get("limit", str(_USUAL))
-        limit = int(asked) if asked.isascii() and asked.isdigit() and len(asked) <= len(str(_MOST)) else 0
-        if not 0 < limit <= _MOST:
-            raise ProxyError(ErrorKind.BAD_REQUEST, f"`limit` is a number from 1 to {_MOST}.", param="limit")
+        limit = limit_of(request, _USUAL, _MOST)
         shown = [_request(record) for record in self._records.latest(limit)]
         return json_response({"worker": os.getpid(), "requests": shown})
 
@@ -71,6 +68,8 @@ def _attempt(attempt: Attempt) -> dict[str, Any]:
         "ms": _milliseconds(attempt.seconds),
         "first_token_ms": _milliseconds(attempt.first_token),
         "may_be_billed": attempt.may_be_billed,
+        "is_hedge": attempt.is_hedge,
+        "estimated_tokens": attempt.estimate,
     }
 
 
