@@ -229,13 +229,14 @@ class Attempts:
         """Send, and judge the status; the caller closes what it gets. The request is let go once it is answered."""
         upstream = target.upstream
         transport = self._offline(delivery.snapshot.offline) if upstream.offline else self._transport
+        ends = asyncio.get_running_loop().time() + request.timeouts.attempt
         response = await transport.send(request)
         if upstream.meters:
             self._heard(target, key, response.headers)
         if 200 <= response.status < 300:
             return response, request.timeouts
         try:
-            body = await _read_whole(response, _ERROR_LIMIT, cut=True)
+            body = await _in_time(response, ends, _ERROR_LIMIT, cut=True)
         finally:
             response.close()
         raise upstream.classify(response.status, response.headers, body)
@@ -244,13 +245,12 @@ class Attempts:
         self, delivery: Delivery, target: Target, key: Secret, crossing: Crossing, request: Callable[[int], WireRequest]
     ) -> None:
         bodies = []
+        asked = asyncio.get_running_loop().time()
         for number in range(crossing.count):
             response, timeouts = await self._open(delivery, target, key, request(number))
-            expiry = asyncio.get_running_loop().call_later(timeouts.attempt, response.expire, ErrorKind.IDLE_TIMEOUT)
             try:
-                bodies.append(await _read_whole(response, _ANSWER_LIMIT))
+                bodies.append(await _in_time(response, asked + timeouts.attempt, _ANSWER_LIMIT))
             finally:
-                expiry.cancel()
                 response.close()
         answer = crossing.answer(bodies)
         journey = self._commit(delivery, target, crossing)
@@ -357,8 +357,9 @@ class Attempts:
 
     async def tell_break(self, delivery: Delivery, failure: UpstreamFailure) -> None:
         """The answer had begun: say so with one error event, and neither an end mark nor a finish reason."""
-        delivery.journey.end(ErrorKind.BROKEN_STREAM, 200)
-        event = delivery.dialect.encode_error_event(ProxyError(ErrorKind.BROKEN_STREAM))
+        kind = ErrorKind.UNFIT if failure.kind is ErrorKind.UNFIT else ErrorKind.BROKEN_STREAM
+        delivery.journey.end(kind, 200)
+        event = delivery.dialect.encode_error_event(ProxyError(kind))
         log.warning("stream broke: %s", failure, extra={"request_id": delivery.journey.id})
         await delivery.reply.finish(event)
 
@@ -394,6 +395,15 @@ def _occasion(delivery: Delivery) -> Sequence[tuple[bytes, bytes]]:
         b"x-failsoft-created": str(int(journey.at.timestamp())),
     }
     return [(name, value.encode("latin-1", "replace")) for name, value in told.items()]
+
+
+async def _in_time(response: WireResponse, ends: float, limit: int, *, cut: bool = False) -> bytes:
+    """`_read_whole`, over at `ends` by the loop's clock: the time for the head counts, and drops do not gain any."""
+    expiry = asyncio.get_running_loop().call_at(ends, response.expire, ErrorKind.IDLE_TIMEOUT)
+    try:
+        return await _read_whole(response, limit, cut=cut)
+    finally:
+        expiry.cancel()
 
 
 async def _read_whole(response: WireResponse, limit: int, *, cut: bool = False) -> bytes:
