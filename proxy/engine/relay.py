@@ -41,7 +41,12 @@ async def relay(response: WireResponse, passage: Passage, reply: Reply, heartbea
     Raises UpstreamFailure if the stream breaks; everything before the break has been given out by then.
     """
     while not passage.ended:
-        data = await response.read()
+        try:
+            data = await response.read()
+        except UpstreamFailure:
+            if not passage.finished:
+                raise
+            data = b""  # all was said but the end mark, and that is ours to write
         out = passage.feed(data) if data else passage.close()
         if out:
             heartbeat.heard()

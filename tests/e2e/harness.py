@@ -47,8 +47,9 @@ class Answer:
 
     @property
     def frames(self) -> list[bytes]:
-        """The frames of a stream without their blank lines; comments are left out."""
-        return [frame for frame in self.body.split(b"\n\n") if frame and not frame.startswith(b":")]
+        """The frames of a stream without their blank lines, lines ended by LF; comments are left out."""
+        lines = self.body.replace(b"\r\n", b"\n").replace(b"\r", b"\n")
+        return [frame for frame in lines.split(b"\n\n") if frame and not frame.startswith(b":")]
 
     @property
     def text(self) -> str:

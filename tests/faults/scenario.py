@@ -28,7 +28,8 @@ class Fault:
     number, name   make its id: `39-reset-after-1-token[stream]`.
     one            the first upstream's scripts: a single one for ever, several one after another, then the default.
     asks           fields of the request. config: of the first upstream. sections: of the whole configuration.
-    after          a streaming client has read so many frames before the upstream goes on to the next.
+    after          the upstream goes on after so many frames of a stream only when the client has read them; where the
+                   client gets another number of frames, `heard` says how many.
     The client:
     by             who answers: `one`, `two`, or nobody. text: what is read; of nobody, what was read before the break.
     status, code   of the error. alone: the same without another upstream.
@@ -54,6 +55,7 @@ class Fault:
     alone: tuple[int, str | None] | None = None
     only: Literal["whole", "stream"] | None = None
     after: int | None = None
+    heard: int | None = None
     asks: Mapping[str, Any] = field(default_factory=dict)
     config: Mapping[str, Any] = field(default_factory=dict)
     sections: Mapping[str, Any] = field(default_factory=dict)
@@ -116,7 +118,7 @@ async def _ask(stage: Stage, fault: Fault, stream: bool) -> Answer:
             script = replace(script, pauses={fault.after: gate} | dict(script.pauses), before_end=gate)
         stage.one.script(script, times=None if isinstance(fault.one, Script) else 1)
     if fault.after is not None:
-        return await stage.ask_until(fault.after, gate, **fault.asks)
+        return await stage.ask_until(fault.heard or fault.after, gate, **fault.asks)
     return await stage.ask(stream, **fault.asks)
 
 
