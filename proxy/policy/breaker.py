@@ -5,17 +5,18 @@ Rules:
        the last `window` seconds are there and the share `failures` of them failed.
     2. OPEN: nothing passes for `pause` seconds, doubled with each opening up to `longest`, 20 % more or less by chance,
        so that many proxies do not come back at once. Five minutes of health take one doubling back.
-    3. HALF_OPEN: then one request passes at a time, the probe, and it is a real one. After `successes` good ones in a
-       row it closes; a failed one opens it again.
+    3. HALF_OPEN: then one request passes at a time, the probe, and it is a real one, with half the usual time to begin
+       its answer. After `successes` good ones in a row it closes; a failed one opens it again.
     4. After closing it warms up: for `slow_start` seconds only a growing share passes, from 10 % to all.
     5. A failure weighs what the error table says (`health`): an overload half, what says nothing of the target nothing.
        A stream counts when it has ended, and one that broke is a failure.
     6. Somebody may insist and send to an open target where nothing better is left; what comes of it counts.
-    7. What was sent before the last opening or closing says nothing of the time after it.
+    7. Who knows that a target is well again may cut the rest short: the next request is a probe.
+    8. What was sent before the last opening or closing says nothing of the time after it.
 
 Theory:
     An *era* lasts from one opening or closing to the next; each request keeps the era in which it was sent (`Ticket`),
-    which makes rule 7 a comparison. OPEN turns into HALF_OPEN by time alone: nothing needs to wake up for it.
+    which makes rule 8 a comparison. OPEN turns into HALF_OPEN by time alone: nothing needs to wake up for it.
 
 Table (what a result does; `·` nothing):
 
@@ -40,6 +41,9 @@ from proxy.fields import Count, Duration, Percent, Section
 
 HEALING = 300.0
 """Seconds of being closed that take back one doubling of the pause."""
+
+PROBE_PATIENCE = 0.5
+"""The share of the usual time for a first byte and a first token that a probe gets."""
 
 _BUCKETS = 30
 _JITTER = 0.2
@@ -177,6 +181,12 @@ class Breaker:
             return self._ticket
         self._is_probing = True
         return Ticket(self._ticket.era, is_probe=True)
+
+    def hurry(self, now: float) -> None:
+        """It is said to be well: probes begin now, and should they fail, rests are short again."""
+        if self.state(now) is State.OPEN:
+            self._until = now
+            self._level = 0
 
     def settle(self, ticket: Ticket, weight: float | None, now: float, chance: float) -> None:
         """A request has ended: `weight` 0 is a success, up to 1 a failure, None says nothing of the target."""

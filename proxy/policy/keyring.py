@@ -9,7 +9,9 @@ Rules:
     4. Being throttled is no want of money, nor the reverse: each has its own row in the table and its own doubling.
     5. Keys that are awake are lent in turn, each as often as it does well: one that is always refused gets a tenth of a
        good one's share. A key that wakes up does not make up for what it missed.
-    6. What is reported while a key rests already (requests were under way) does not double anything.
+    6. A key of which the vendor said that no requests are left rests for that model until they are back, an hour at
+       most; one whose tokens left do not suffice for a prompt is not lent for it until then.
+    7. What is reported while a key rests already (requests were under way) does not double anything.
 
 Theory: stride scheduling (Waldspurger and Weihl, 1995). Each key has a `turn`; the lowest is lent next and moves on by
 the inverse of its weight. Nothing is left to chance.
@@ -21,10 +23,11 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Protocol
 
 from proxy.core.errors import ErrorKind
 from proxy.core.secret import Secret
+from proxy.wire.meters import Reading
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,6 +55,16 @@ _MOST_MODELS = 1024  # rests kept per key; some upstreams throttle any name that
 _ALL = ""  # stands for all models
 
 
+class Prompt(Protocol):
+    """A prompt whose length is worked out only where it matters; it is at most `most_tokens`."""
+
+    @property
+    def tokens(self) -> int: ...
+
+    @property
+    def most_tokens(self) -> float: ...
+
+
 @dataclass(slots=True)
 class _Rest:
     kind: ErrorKind
@@ -61,34 +74,58 @@ class _Rest:
 
 @dataclass(slots=True)
 class _Key:
-    """`rests` by kind and model; they stay after their end, for the doubling."""
+    """`rests` by kind and model; they stay after their end, for the doubling.
+
+    `meters` by model: what the vendor said last, and when.
+    """
 
     turn: float = 0.0
     rate: float = 1.0
     successes: int = 0
     refusals: dict[ErrorKind, int] = field(default_factory=dict)
     rests: dict[tuple[ErrorKind, str], _Rest] = field(default_factory=dict)
+    meters: dict[str, tuple[float, Sequence[Reading]]] = field(default_factory=dict)
 
     def rest(self, model: str, now: float) -> _Rest | None:
         """The rest that lasts longest among those that hold now for a model."""
         holding = [rest for (_, of), rest in self.rests.items() if of in (_ALL, model) and now < rest.until]
         return max(holding, key=lambda rest: rest.until, default=None)
 
+    def shortage(self, model: str, prompt: Prompt, now: float) -> _Rest | None:
+        """A rest for this prompt alone, as long as the tokens left do not suffice for it."""
+        if model not in self.meters:
+            return None
+        at, readings = self.meters[model]
+        for reading in readings:
+            if reading.meter.counts == "tokens" and prompt.most_tokens > reading.left < prompt.tokens:
+                until = at + min(LONGEST, reading.seconds() or 0.0)
+                if now < until:
+                    return _Rest(ErrorKind.THROTTLE, until)
+        return None
+
 
 class Keyring:
     """One upstream."""
 
-    __slots__ = ("_keys", "_quiet_from", "_turn")
+    __slots__ = ("_has_meters", "_keys", "_quiet_from", "_turn")
 
     def __init__(self) -> None:
         self._keys: dict[str, _Key] = {}
         self._turn = 0.0
         self._quiet_from = 0.0
         """From this moment on nothing rests."""
+        self._has_meters = False
 
-    def lend(self, keys: Sequence[Secret], model: str, now: float, but: Collection[Secret] = ()) -> Secret | None:
+    def lend(
+        self,
+        keys: Sequence[Secret],
+        model: str,
+        now: float,
+        but: Collection[Secret] = (),
+        prompt: Prompt | None = None,
+    ) -> Secret | None:
         """The next of `keys` for a request; none of `but`. None if all the others rest."""
-        awake = [key for key in keys if key not in but and self._rest(key, model, now) is None]
+        awake = [key for key in keys if key not in but and self._rest(key, model, now, prompt) is None]
         if not awake:
             return None
         if len(keys) == 1:
@@ -103,9 +140,11 @@ class Keyring:
         """True if one of the keys may be used."""
         return now >= self._quiet_from or any(self._rest(key, model, now) is None for key in keys)
 
-    def wakes(self, keys: Sequence[Secret], model: str, now: float) -> tuple[float, ErrorKind] | None:
+    def wakes(
+        self, keys: Sequence[Secret], model: str, now: float, prompt: Prompt | None = None
+    ) -> tuple[float, ErrorKind] | None:
         """When the first of the keys may be used again and why not now; None if one may."""
-        rests = [self._rest(key, model, now) for key in keys]
+        rests = [self._rest(key, model, now, prompt) for key in keys]
         known = [rest for rest in rests if rest is not None]
         if len(known) < len(rests):
             return None
@@ -125,6 +164,20 @@ class Keyring:
             state.refusals[kind] = state.refusals.get(kind, 0) + 1
             state.rate -= _LEARNING * state.rate
             self._send_to_rest(state, kind, model, wait, now)
+
+    def hear(self, key: Secret, model: str, readings: Sequence[Reading], now: float) -> bool:
+        """What the vendor says is left for the key; true if it rests for that."""
+        state = self._of(key)
+        state.meters.pop(model, None)
+        state.meters[model] = (now, readings)
+        if len(state.meters) > _MOST_MODELS:
+            del state.meters[next(iter(state.meters))]
+        self._has_meters = True
+        used_up = [one for one in readings if not one.left and one.meter.counts == "requests"]
+        waits = [seconds for one in used_up if (seconds := one.seconds())]
+        if waits:
+            self._send_to_rest(state, ErrorKind.THROTTLE, model, max(waits), now)
+        return bool(waits)
 
     def next_waking(self, now: float) -> float | None:
         """The next moment at which any key wakes up."""
@@ -156,6 +209,10 @@ class Keyring:
                 for (kind, model), rest in state.rests.items()
                 if now < rest.until
             ],
+            "remaining": {
+                model: {one.meter.remaining: one.left for one in readings}
+                for model, (_, readings) in state.meters.items()
+            },
         }
 
     def _send_to_rest(self, state: _Key, kind: ErrorKind, model: str, wait: float | None, now: float) -> None:
@@ -173,11 +230,17 @@ class Keyring:
         if len(state.rests) > _MOST_MODELS:
             del state.rests[next(iter(state.rests))]
 
-    def _rest(self, key: Secret, model: str, now: float) -> _Rest | None:
-        if now >= self._quiet_from:
+    def _rest(self, key: Secret, model: str, now: float, prompt: Prompt | None = None) -> _Rest | None:
+        may_be_short = prompt is not None and self._has_meters
+        if now >= self._quiet_from and not may_be_short:
             return None
         state = self._keys.get(key.fingerprint)
-        return None if state is None else state.rest(model, now)
+        if state is None:
+            return None
+        rest = state.rest(model, now)
+        if rest is None and prompt is not None and may_be_short:
+            return state.shortage(model, prompt, now)
+        return rest
 
     def _of(self, key: Secret) -> _Key:
         state = self._keys.get(key.fingerprint)

@@ -7,7 +7,7 @@ from datetime import datetime
 from typing import Protocol
 
 from proxy.core.request import Inbound
-from proxy.routing.contents import Contents
+from proxy.routing.contents import MOST_TOKENS_PER_BYTE, Contents
 from proxy.routing.tasks import Complexity, Task, Verdict, Words, parse_stated
 
 AUTO = "auto"
@@ -86,6 +86,11 @@ class Facts:
     def tokens(self) -> int:
         """The estimated length of the prompt."""
         return self.contents.tokens
+
+    @property
+    def most_tokens(self) -> float:
+        """The prompt cannot be longer, whatever the body holds; known without a look inside."""
+        return len(self.inbound.body) * MOST_TOKENS_PER_BYTE
 
     @property
     def features(self) -> frozenset[str]:

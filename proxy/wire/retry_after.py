@@ -52,6 +52,11 @@ def span(text: str, now: float | None = None) -> float | None:
     return _until(number, now) if number >= _EPOCH_SECONDS else number
 
 
+def seconds_until(text: str, date: str) -> float | None:
+    """Seconds from an answer's `date` header until `text`, a span or a moment in any spelling; else None."""
+    return span(text, _moment(date))
+
+
 def _exhausted_reset(headers: Mapping[str, str], now: float | None) -> float | None:
     """The reset of the limit that has nothing left; where the answer does not count, of the slowest limit."""
     spans: list[float] = []

@@ -8,8 +8,11 @@ from typing import Any
 
 import pytest
 
+from proxy.adapters.http1.response import Response
+from proxy.adapters.transport_http import HttpTransport
 from proxy.config.load import loads
 from proxy.core.clock import FakeClock
+from proxy.core.ports import WireRequest
 from tests.e2e.conftest import Serve, running
 from tests.e2e.harness import ADMIN, ENVIRONMENT, Proxy, document, upstream
 from tests.upstream import FakeUpstream, Script
@@ -147,6 +150,28 @@ async def test_one_probe_at_a_time(serve: Serve, one, two, clock):
     assert others == ["two"] * 5
     assert (await probe).headers["x-failsoft-upstream"] == "one"
     assert len(one.seen) == 1
+
+
+@pytest.mark.parametrize("stream", MODES.values(), ids=MODES)
+async def test_a_probe_gets_half_the_usual_time_to_begin(serve: Serve, one, clock, monkeypatch, stream):
+    patience = []
+    send = HttpTransport.send
+
+    async def watched(transport: HttpTransport, request: WireRequest) -> Response:
+        if request.method == "POST":
+            patience.append((request.timeouts.first_byte, request.timeouts.first_token))
+        return await send(transport, request)
+
+    monkeypatch.setattr(HttpTransport, "send", watched)
+    proxy = await serve(document({"one": upstream(one, timeouts={"attempt": "100s"})}), clock)
+    await break_open(proxy, one, stream=stream)
+    one.reset()
+    for _ in range(4):
+        clock.advance(10)
+        assert (await proxy.chat(stream=stream)).headers["x-failsoft-upstream"] == "one"
+    usual = (30.0, 60.0) if stream else (100.0, 60.0)
+    half = (usual[0] / 2, usual[1] / 2)
+    assert patience == [usual] * 5 + [half] * 3 + [usual]
 
 
 async def test_when_all_rest_one_request_a_second_asks_the_one_that_failed_longest_ago(serve: Serve, one, two, clock):

@@ -12,7 +12,7 @@ from proxy.config.load import loads
 from proxy.core.clock import FakeClock
 from tests.e2e import conftest
 from tests.e2e.conftest import Serve, running
-from tests.e2e.harness import ADMIN, ENVIRONMENT, Proxy, document, upstream
+from tests.e2e.harness import ADMIN, CHAT, ENVIRONMENT, Proxy, document, upstream
 from tests.upstream import FakeUpstream, Request, Script, Seen
 
 KEYS = {f"E2E_KEY_{number}": f"sk-pool-{number}-canary" for number in range(3)}
@@ -173,6 +173,58 @@ async def test_nothing_shows_a_key(serve: Serve, one, clock):
     rows = await shown(proxy)
     assert len({row["key"] for row in rows}) == 3
     assert [row["refusals"] for row in rows] == [{"auth": 1}, {}, {}]
+
+
+def told(**left: str) -> Script:
+    """A good answer whose headers say what is left: `requests="0 30s"`, `tokens="12 6m0s"`."""
+    headers = []
+    for what, said in left.items():
+        count, reset = said.split()
+        headers += [(f"x-ratelimit-remaining-{what}", count), (f"x-ratelimit-reset-{what}", reset)]
+    return Script(headers=tuple(headers))
+
+
+@pytest.mark.parametrize("stream", [False, True])
+async def test_a_key_that_said_it_has_no_requests_left_is_not_lent_until_they_are_back(
+    serve: Serve, one, clock, stream
+):
+    proxy = await serve(document({"one": pool(one)}), clock)
+    refuse(one, 0, told(requests="0 30s"), times=1)
+    answers = [await proxy.chat(stream=stream) for _ in range(5)]
+    assert {answer.status for answer in answers} == {200}
+    assert used(one) == [0, 1, 1, 1, 1]
+    (row, _) = await shown(proxy)
+    assert row["rests"] == [{"because": "throttle", "model": "m", "seconds": 30}]
+    assert row["remaining"] == {"m": {"x-ratelimit-remaining-requests": 0}}
+    clock.advance(30)
+    for _ in range(2):
+        await proxy.chat(stream=stream)
+    assert 0 in used(one)[-2:]
+
+
+async def test_a_prompt_that_the_tokens_left_do_not_suffice_for_goes_elsewhere(serve: Serve, one, two, clock):
+    proxy = await serve(document({"one": upstream(one), "two": upstream(two)}), clock)
+    one.script(told(tokens="50 6m0s"))
+    long = [{"role": "user", "content": "many words " * 100}]
+    served = []
+    for messages in (CHAT["messages"], long, CHAT["messages"], long):
+        served.append((await proxy.chat(messages=messages)).headers["x-failsoft-upstream"])
+    assert served == ["one", "two", "one", "two"]
+    two.script(Script(status=400))
+    clock.advance(360)
+    assert (await proxy.chat(messages=long)).headers["x-failsoft-upstream"] == "one"
+
+
+async def test_who_has_nowhere_else_to_go_learns_when_there_are_tokens_again(serve: Serve, one, clock):
+    proxy = await serve(document({"one": upstream(one)}), clock)
+    one.script(told(tokens="50 6m0s"))
+    await proxy.chat()
+    clock.advance(60)
+    refused = await proxy.chat(
+        {"x-failsoft-offline": "never"}, messages=[{"role": "user", "content": "many words " * 100}]
+    )
+    assert (refused.status, refused.headers["retry-after"]) == (429, "300")
+    assert len(one.seen) == 1
 
 
 async def test_a_reload_forgets_the_keys_that_are_gone(one, clock):

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 from collections import Counter
+from dataclasses import dataclass
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from proxy.core.decision import Meter
 from proxy.core.errors import ErrorKind
 from proxy.core.secret import Secret
 from proxy.policy.keyring import Keyring
+from proxy.wire.meters import OPENAI_METERS, Reading
 
 A, B, C = KEYS = tuple(Secret(f"sk-{name}") for name in "abc")
 K = ErrorKind
@@ -119,13 +122,85 @@ def test_keys_that_are_gone_are_forgotten():
     assert ring.lend([B], "m", 1.0) is None
 
 
+REQUESTS, TOKENS = OPENAI_METERS
+
+
+def left(meter: Meter, count: int, reset: str) -> list[Reading]:
+    return [Reading(meter, count, reset, "")]
+
+
+@dataclass
+class Prompt:
+    """Notes whether somebody had its length worked out."""
+
+    length: int
+    most_tokens: float = 1000.0
+    is_known: bool = False
+
+    @property
+    def tokens(self) -> int:
+        self.is_known = True
+        return self.length
+
+
+def test_a_key_without_requests_rests_until_they_are_back():
+    ring = Keyring()
+    assert ring.hear(A, "m", left(REQUESTS, 0, "30s"), 10.0)
+    assert ring.wakes([A], "m", 10.0) == (40.0, K.THROTTLE)
+    assert ring.lend([A, B], "m", 39.0) == B
+    assert ring.lend([A], "m", 40.0) == ring.lend([A], "other", 10.0) == A
+
+
+@pytest.mark.parametrize(("count", "reset"), [(1, "30s"), (0, ""), (0, "0s"), (0, "soon")])
+def test_a_key_with_requests_left_or_without_a_reset_does_not(count, reset):
+    ring = Keyring()
+    assert not ring.hear(A, "m", left(REQUESTS, count, reset), 10.0)
+    assert ring.lend([A], "m", 10.0) == A
+
+
+def test_no_reset_lasts_longer_than_an_hour():
+    ring = Keyring()
+    ring.hear(A, "m", left(REQUESTS, 0, "24h"), 0.0)
+    assert ring.wakes([A], "m", 0.0) == (3600.0, K.THROTTLE)
+
+
+def test_a_key_whose_tokens_do_not_suffice_is_not_lent_for_that_prompt():
+    ring = Keyring()
+    ring.hear(A, "m", left(TOKENS, 100, "6m0s"), 0.0)
+    long, short = Prompt(101), Prompt(100)
+    assert ring.lend([A, B], "m", 359.0, (), long) == B
+    assert ring.lend([A], "m", 359.0, (), long) is None
+    assert ring.wakes([A], "m", 359.0, long) == (360.0, K.THROTTLE)
+    assert ring.lend([A], "m", 359.0, (), short) == ring.lend([A], "m", 360.0, (), long) == A
+    assert ring.lend([A], "other", 0.0, (), long) == ring.lend([A], "m", 0.0) == A
+
+
+def test_the_last_word_holds():
+    ring = Keyring()
+    ring.hear(A, "m", left(TOKENS, 100, "6m0s"), 0.0)
+    ring.hear(A, "m", left(TOKENS, 5000, "1s"), 1.0)
+    assert ring.lend([A], "m", 1.0, (), Prompt(101)) == A
+    assert ring.describe([A], 1.0)[0]["remaining"] == {"m": {"x-ratelimit-remaining-tokens": 5000}}
+
+
+def test_a_prompts_length_is_worked_out_only_where_it_matters():
+    ring, prompt = Keyring(), Prompt(10)
+    ring.lend([A], "m", 0.0, (), prompt)
+    ring.hear(A, "m", left(TOKENS, 1000, "6m0s"), 0.0)
+    ring.lend([A], "m", 0.0, (), prompt)
+    assert not prompt.is_known
+    ring.hear(A, "m", left(TOKENS, 999, "6m0s"), 0.0)
+    ring.lend([A], "m", 0.0, (), prompt)
+    assert prompt.is_known
+
+
 @pytest.mark.parametrize("kind", [K.FAULT, K.OVERLOAD, K.CLIENT_GONE, K.CONTEXT])
 def test_what_is_not_the_keys_affair_leaves_it_alone(kind):
     ring = Keyring()
     ring.settle(A, "m", kind, 10.0, 0.0)
     assert ring.lend([A], "m", 0.0) == A
     assert ring.describe([A], 0.0) == [
-        {"key": A.fingerprint, "success_rate": 1.0, "successes": 0, "refusals": {}, "rests": []}
+        {"key": A.fingerprint, "success_rate": 1.0, "successes": 0, "refusals": {}, "rests": [], "remaining": {}}
     ]
 
 
@@ -144,6 +219,7 @@ def test_statistics_name_keys_by_fingerprint():
             {"because": "throttle", "model": "m", "seconds": 5.0},
             {"because": "auth", "model": None, "seconds": 596.0},
         ],
+        "remaining": {},
     }
     assert "sk-" not in repr(row)
 
