@@ -17,7 +17,7 @@ Pure: times are monotonic seconds.
 from __future__ import annotations
 
 import math
-from bisect import bisect
+from bisect import bisect_left
 from collections import Counter, deque
 
 from proxy.core.errors import ErrorKind
@@ -116,7 +116,7 @@ def patience(usual: float | None, floor: float, most: float) -> float:
 
 
 def _like(model: str, size: int, streamed: bool) -> _Like:
-    return model, bisect(_LENGTHS, tokens_of(size)), streamed
+    return model, bisect_left(_LENGTHS, tokens_of(size)), streamed
 
 
 def _window(windows: dict[_Like, Window], like: _Like) -> Window:
