@@ -189,10 +189,13 @@ def bind(
         local=is_local,
         default_model=config.default_model,
         models_path=provider.models_path,
+        reads_models=provider.reads_models,
         native=provider.native,
         keep=config.ensure_loaded.keep() if config.ensure_loaded else None,
         slots=config.slots.limits(is_local=is_local),
         pace=config.rate.limits(),
+        meters=provider.meters,
+        checking=config.health.limits() if is_local and provider.models_path else None,
     )
 
 

@@ -10,6 +10,7 @@ from proxy.config.compile import Snapshot
 from proxy.config.problems import suggest
 from proxy.core.decision import Rest, Target, Upstream
 from proxy.core.errors import ErrorKind, ProxyError
+from proxy.core.family import Told
 from proxy.core.request import Inbound, Tenant
 from proxy.routing.contents import MOST_TOKENS_PER_BYTE, Contents, read_contents
 from proxy.routing.facts import Facts
@@ -117,12 +118,21 @@ class Assumed:
     def listed(self, upstream: str) -> frozenset[str] | None:
         return self.models.get(upstream) or self.view.listed(upstream)
 
+    def told(self, target: Target) -> Told | None:
+        return self.view.told(target)
+
     def loaded(self, upstream: str) -> frozenset[str]:
         return self.view.loaded(upstream)
 
     def is_down(self, upstream: str) -> bool:
         assumed = self.down.get(upstream)
         return self.view.is_down(upstream) if assumed is None else assumed
+
+    def why_down(self, upstream: str) -> str:
+        return self.view.why_down(upstream) if upstream not in self.down else "assumed"
+
+    def paused(self, upstream: str) -> str | None:
+        return None if self.down.get(upstream) is False else self.view.paused(upstream)
 
     def is_open(self, target: Target) -> bool:
         if target.upstream.offline:
@@ -149,7 +159,7 @@ _LISTS = "lists:"
 
 
 def assume(view: View, states: Mapping[str, str], upstreams: Mapping[str, Upstream]) -> Assumed:
-    """`view`, but for what is said: `down`, `up` or `lists:MODEL,…` of an upstream, `open`, `throttled` or `closed` of a
+    """`view`, but for what is said: `down`, `up` or `lists:MODEL,…` of an upstream, `open`, `throttled`, `closed` of a
     target.
 
     Several states of one name stand with spaces between them. Raises ValueError for a state or an upstream that there

@@ -8,6 +8,7 @@ from pydantic import Field
 
 from proxy.fields import EnvSecret, EnvText, Many, Section
 from proxy.policy.breaker import BreakerConfig
+from proxy.policy.checkup import HealthConfig
 from proxy.policy.pace import PaceConfig
 from proxy.policy.slots import SlotsConfig
 from proxy.providers import EnsureLoadedConfig, TimeoutsConfig
@@ -31,6 +32,8 @@ class UpstreamConfig(Section):
     """How long each phase of an attempt may last."""
     breaker: BreakerConfig = BreakerConfig()
     """When one of its models is left alone because it fails, and for how long."""
+    health: HealthConfig = HealthConfig()
+    """How it is looked after, if it runs on your own machines."""
     slots: SlotsConfig = SlotsConfig()
     """Requests in flight at the same time, and who waits for a place among them."""
     rate: PaceConfig = PaceConfig()

@@ -6,8 +6,9 @@ Rules, for the models among the candidates (offline answers that follow them com
        failed longest ago first.
     3. If all of several rest, the one that failed longest ago is asked, once a second; all other requests move on at
        once.
-    4. Whose keys all rest, or who said a moment ago that it does not have the model, cannot be asked, and does not
-       count.
+    4. The models of a server that is down rest, too.
+    5. Whose upstream is in maintenance, whose keys all rest, or who said a moment ago that it does not have the model,
+       cannot be asked, and does not count.
 """
 
 from __future__ import annotations

@@ -14,10 +14,12 @@ from proxy.core.clock import Clock
 from proxy.core.decision import Rest, Target, Upstream
 from proxy.core.errors import ErrorKind, UpstreamFailure
 from proxy.core.secret import Secret
+from proxy.engine.service import Service
 from proxy.policy.absence import Absences
 from proxy.policy.breaker import Admission, Breaker, BreakerConfig, State, Ticket
-from proxy.policy.keyring import Keyring
+from proxy.policy.keyring import Keyring, Prompt
 from proxy.policy.retry import Budget
+from proxy.wire.meters import read
 
 Place = tuple[str, str]
 """The names of upstream and model."""
@@ -32,9 +34,15 @@ _SOON = 1.0  # seconds; what is advised while a probe is under way
 
 
 class Health:
-    """One per process. `config` gives the present settings of an upstream's breakers; `chance` numbers of [0, 1)."""
+    """One per process. `config` gives the present settings of an upstream's breakers; `chance` numbers of [0, 1).
 
-    def __init__(self, clock: Clock, chance: Callable[[], float], config: Callable[[str], BreakerConfig]) -> None:
+    The targets of an upstream that `service` says is down rest, as if their breakers were open.
+    """
+
+    def __init__(
+        self, clock: Clock, chance: Callable[[], float], config: Callable[[str], BreakerConfig], service: Service
+    ) -> None:
+        self._service = service
         self._clock = clock
         self._chance = chance
         self._config = config
@@ -77,6 +85,10 @@ class Health:
 
     def obstacle(self, target: Target) -> UpstreamFailure | None:
         """In place of an attempt: why the target cannot be asked at all, whoever else rests; None if it can."""
+        pause = self._service.pause_of(target.upstream.name)
+        if pause is not None:
+            wait = None if pause.until is None else pause.ends - self._clock.monotonic()
+            return UpstreamFailure(ErrorKind.MAINTENANCE, str(pause), retry_after=wait, sent=False)
         failure = self.keys_rest(target)
         if failure is None and self._absences:
             until = self._absences.until(target.upstream.name, target.model, self._clock.monotonic())
@@ -108,20 +120,33 @@ class Health:
         return State.CLOSED if breaker is None else breaker.state(self._clock.monotonic())
 
     def admission(self, target: Target) -> Admission:
+        if self._service.is_down(target.upstream.name):
+            return Admission.REST
         breaker = self._breakers.get((target.upstream.name, target.model))
         return Admission.PASS if breaker is None else breaker.admission(self._clock.monotonic())
 
     def may_insist(self, target: Target) -> bool:
         breaker = self._breakers.get((target.upstream.name, target.model))
-        return breaker is None or breaker.may_insist(self._clock.monotonic())
+        is_time = breaker is None or breaker.may_insist(self._clock.monotonic())
+        return is_time and self._service.may_insist(target.upstream.name)
 
     def failed_at(self, target: Target) -> float:
-        """Monotonic seconds of its last failure; minus infinity if there is none."""
+        """Monotonic seconds of its last failure, or of its upstream's going down; minus infinity if there is none."""
         breaker = self._breakers.get((target.upstream.name, target.model))
-        return -math.inf if breaker is None else breaker.failed_at
+        failed_at = -math.inf if breaker is None else breaker.failed_at
+        return max(failed_at, self._service.down_since(target.upstream.name))
+
+    def hurry(self, upstream: str) -> None:
+        """The upstream is well again: the next requests may probe its models, however long they were to rest."""
+        now = self._clock.monotonic()
+        for (name, _), breaker in self._breakers.items():
+            if name == upstream:
+                breaker.hurry(now)
+        self._changes += 1
 
     def enter(self, target: Target) -> Ticket:
         """A request is sent there; the ticket comes back to `settle`."""
+        self._service.enter(target.upstream.name)
         breaker = self._breakers.get((target.upstream.name, target.model))
         if breaker is None:
             return _NEW
@@ -159,18 +184,18 @@ class Health:
         until = None if breaker is None else breaker.opens_again(now)
         return UpstreamFailure(ErrorKind.RESTING, retry_after=_SOON if until is None else until - now, sent=False)
 
-    def lend(self, target: Target, but: Collection[Secret] = ()) -> Secret | None:
-        """The next key for the target, none of `but`; None if there is none that does not rest."""
+    def lend(self, target: Target, but: Collection[Secret] = (), prompt: Prompt | None = None) -> Secret | None:
+        """The next key for the target, none of `but`; None if there is none that does not rest, also for `prompt`."""
         ring, now = self._ring(target.upstream), self._clock.monotonic()
-        return ring.lend(keys_of(target.upstream), target.model, now, but)
+        return ring.lend(keys_of(target.upstream), target.model, now, but, prompt)
 
-    def keys_rest(self, target: Target) -> UpstreamFailure | None:
+    def keys_rest(self, target: Target, prompt: Prompt | None = None) -> UpstreamFailure | None:
         """In place of an attempt where all keys rest: why, and for how long; None if one is awake."""
         ring, now = self._rings.get(target.upstream.name), self._clock.monotonic()
         keys = keys_of(target.upstream)
-        if ring is None or ring.is_awake(keys, target.model, now):
+        if ring is None or (prompt is None and ring.is_awake(keys, target.model, now)):
             return None
-        waking = ring.wakes(keys, target.model, now)
+        waking = ring.wakes(keys, target.model, now, prompt)
         if waking is None:
             return None
         return UpstreamFailure(waking[1], "all keys rest", retry_after=waking[0] - now, sent=False)
@@ -182,6 +207,16 @@ class Health:
         ring, now = self._ring(target.upstream), self._clock.monotonic()
         ring.settle(key, target.model, kind, wait, now)
         if kind is not None and (wakes := ring.next_waking(now)) is not None:
+            self._changes += 1
+            self._due = min(self._due, wakes)
+
+    def hear(self, target: Target, key: Secret, headers: Mapping[str, str]) -> None:
+        """An answer has begun: perhaps its headers tell what is left of the vendor's limits."""
+        readings = read(target.upstream.meters, headers)
+        if not readings:
+            return
+        ring, now = self._ring(target.upstream), self._clock.monotonic()
+        if ring.hear(key, target.model, readings, now) and (wakes := ring.next_waking(now)) is not None:
             self._changes += 1
             self._due = min(self._due, wakes)
 

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import random
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Mapping
 
 from proxy.accounting.statistics import Statistics
 from proxy.config.compile import Snapshot
 from proxy.core.clock import Clock
-from proxy.core.decision import Rest, Target
+from proxy.core.decision import Rest, Target, Upstream
+from proxy.core.family import SILENT, Told
+from proxy.core.local import as_named
 from proxy.core.usage import UsageRecord
 from proxy.engine.health import Health
+from proxy.engine.service import Service
 from proxy.policy.breaker import BreakerConfig
 from proxy.policy.first_token import FirstTokens
 
@@ -36,24 +39,43 @@ class Live:
         self.under_way = 0
         self.draining = False
         self.chance = chance
-        self.health = Health(clock, chance, self._breaker)
+        self.service = Service(clock)
+        self.health = Health(clock, chance, self._breaker, self.service)
         self.first_tokens = FirstTokens()
         self._changes = 0
         self._listed: dict[str, frozenset[str]] = {}
+        self._told: dict[str, Mapping[str, Told]] = {}
         self._loaded: dict[str, frozenset[str]] = {}
         self._busy: Counter[str] = Counter()
         self._first_token: dict[tuple[str, str], float] = {}
 
     @property
     def version(self) -> int:
-        """Counts the changes of what routing sees of upstreams: their lists and their health."""
-        return self._changes + self.health.version
+        """Counts the changes of what routing sees of upstreams: their lists, their health, and whether they serve."""
+        return self._changes + self.health.version + self.service.version
 
     def listed(self, upstream: str) -> frozenset[str] | None:
         """The models that the upstream lists, None while nobody could ask it."""
         return self._listed.get(upstream)
 
-    def note_listed(self, upstream: str, models: Sequence[str]) -> None:
+    def told(self, target: Target) -> Told | None:
+        """What the upstream says of the target's model, None while it has said nothing."""
+        models = self._told.get(target.upstream.name)
+        return None if models is None else models.get(_known_as(target.upstream)(target.model))
+
+    def told_by(self, upstream: str) -> Mapping[str, Told]:
+        """The same of all its models, by name."""
+        return self._told.get(upstream, {})
+
+    def note_told(self, upstream: Upstream, models: Mapping[str, Told]) -> None:
+        """Take over what the upstream says of its models; what says nothing is left out."""
+        name_of = _known_as(upstream)
+        now = {name_of(name): told for name, told in models.items() if told != SILENT}
+        if self.told_by(upstream.name) != now:
+            self._told[upstream.name] = now
+            self._changes += 1
+
+    def note_listed(self, upstream: str, models: Iterable[str]) -> None:
         now, before = frozenset(models), self._listed.get(upstream)
         if before != now:
             self._listed[upstream] = now
@@ -70,8 +92,15 @@ class Live:
             self.health.appeared(upstream, models - before)
             self._changes += 1
 
-    def is_down(self, upstream: str) -> bool:  # noqa: ARG002 — nothing takes an upstream down yet
-        return False
+    def is_down(self, upstream: str) -> bool:
+        return self.service.is_down(upstream)
+
+    def why_down(self, upstream: str) -> str:
+        return self.service.why_down(upstream)
+
+    def paused(self, upstream: str) -> str | None:
+        pause = self.service.pause_of(upstream)
+        return None if pause is None else str(pause)
 
     def is_open(self, target: Target) -> bool:
         return self.health.is_open(target)
@@ -112,3 +141,8 @@ class Live:
         self._first_token[place] = before + _WEIGHT * (seconds - before)
         if len(self._first_token) > _MOST_MODELS:
             del self._first_token[next(iter(self._first_token))]
+
+
+def _known_as(upstream: Upstream) -> Callable[[str], str]:
+    """Makes one of several names of the same model."""
+    return upstream.native.canonical if upstream.native is not None else as_named

@@ -13,6 +13,7 @@ _WEIGHTS = {
     ErrorKind.MODEL_ABSENT: 0,
     ErrorKind.THROTTLE: 0,
     ErrorKind.RESTING: 1,
+    ErrorKind.MAINTENANCE: 1,
 }
 """Which of several failures decides: the last of the heaviest; all others weigh 2."""
 

@@ -105,7 +105,7 @@ class Slate:
             if place in self.seen:
                 continue
             self.seen.add(place)
-            settled = self.families.known(settled)
+            settled = self.families.known(settled, self.view.told(settled))
             against = refusal(settled.family or UNKNOWN, self.facts)
             if against is None:
                 yield settled
@@ -118,6 +118,8 @@ class Slate:
         upstream, model = target.upstream, target.model
         if upstream.disabled is not None:
             return f"disabled: {upstream.disabled}"
+        if (paused := self.view.paused(upstream.name)) is not None:
+            return paused
         if upstream.offline and self.refuses_offline:
             return "offline answers are refused"
         if model != AS_ASKED:

@@ -8,12 +8,14 @@ from typing import Protocol
 
 from proxy.core.decision import Rest, Target
 from proxy.core.errors import ErrorKind
+from proxy.core.family import Told
 
 
 class View(Protocol):
     """The state of upstreams and targets, read during one decision.
 
-    `version` changes whenever `listed`, `loaded`, `is_down` or `is_open` would answer otherwise than before.
+    `version` changes whenever `listed`, `told`, `loaded`, `is_down`, `paused` or `is_open` would answer otherwise than
+    before.
     """
 
     @property
@@ -23,12 +25,24 @@ class View(Protocol):
         """The models that an upstream lists, None while that is unknown."""
         ...
 
+    def told(self, target: Target) -> Told | None:
+        """What the upstream says by itself of the target's model, None while that is unknown."""
+        ...
+
     def loaded(self, upstream: str) -> frozenset[str]:
         """Those of its models that a local server has in memory, as far as it can tell."""
         ...
 
     def is_down(self, upstream: str) -> bool:
         """True if nothing sent there can be answered at present."""
+        ...
+
+    def why_down(self, upstream: str) -> str:
+        """For operators; empty where nobody knows."""
+        ...
+
+    def paused(self, upstream: str) -> str | None:
+        """Why nothing may be sent there at all, in words: an operator said so; None if it takes requests."""
         ...
 
     def is_open(self, target: Target) -> bool:
@@ -58,12 +72,13 @@ THROTTLED = Rest(ErrorKind.THROTTLE)
 class StillView:
     """An assumed state, for explanations without a server and for tests: by default all is well and idle.
 
-    `opened`, `throttled` and `first_tokens` are keyed by `upstream/model`. Nothing is in the cache, so the level
-    `stale` has no answer.
+    `facts`, `opened`, `throttled` and `first_tokens` are keyed by `upstream/model`. Nothing is in the cache, so the
+    level `stale` has no answer.
     """
 
     models: Mapping[str, frozenset[str]] = field(default_factory=dict)
     warm: Mapping[str, frozenset[str]] = field(default_factory=dict)
+    facts: Mapping[str, Told] = field(default_factory=dict)
     down: frozenset[str] = frozenset()
     opened: frozenset[str] = frozenset({"offline/stale"})
     throttled: frozenset[str] = frozenset()
@@ -74,11 +89,20 @@ class StillView:
     def listed(self, upstream: str) -> frozenset[str] | None:
         return self.models.get(upstream)
 
+    def told(self, target: Target) -> Told | None:
+        return self.facts.get(str(target))
+
     def loaded(self, upstream: str) -> frozenset[str]:
         return self.warm.get(upstream, frozenset())
 
     def is_down(self, upstream: str) -> bool:
         return upstream in self.down
+
+    def why_down(self, upstream: str) -> str:  # noqa: ARG002 — it is assumed without a cause
+        return ""
+
+    def paused(self, upstream: str) -> str | None:  # noqa: ARG002 — nobody has said anything
+        return None
 
     def is_open(self, target: Target) -> bool:
         return str(target) in self.opened or str(target) in self.throttled

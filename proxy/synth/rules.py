@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, Field
 
-from proxy.fields import Many, Section
+from proxy.fields import Duration, Many, Section
 
 PLACEHOLDERS = ("request_id", "model", "route", "retry_after")
 
@@ -74,6 +74,11 @@ class OfflineConfig(Section):
 
     levels: Many[Literal["stale", "patterns", "rules"]] = ("stale", "patterns", "rules")
     """Which kinds of answer are tried, in this order; an empty list turns offline answers off."""
+    self_test: Annotated[Literal["never"] | Annotated[Duration, Field(gt=0)], Field(union_mode="left_to_right")] = (
+        3600.0
+    )
+    """How often each level is made to answer once, so that it works when it is needed; `/admin/health` shows what came
+    of it."""
     rules: Many[RuleConfig] = ()
     """Templates, tried from the top."""
     default: dict[Language, Template] = Field(default=dict(_DEFAULT))

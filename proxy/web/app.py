@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from dataclasses import dataclass
 
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
@@ -16,17 +17,21 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from proxy import __version__
 from proxy.core.errors import ProxyError
-from proxy.core.ports import Records
+from proxy.core.ports import Audit, Records
 from proxy.engine.catalog import Catalog
 from proxy.engine.door import Door
 from proxy.engine.live import Live
 from proxy.engine.pipeline import Engine
+from proxy.engine.pulse import Pulse
 from proxy.engine.readiness import Readiness
 from proxy.engine.reload import Reloader
+from proxy.engine.self_test import SelfTest
+from proxy.web.admin.audit import Book
 from proxy.web.admin.control import Control
 from proxy.web.admin.explain import Explain
 from proxy.web.admin.gate import AdminGate
 from proxy.web.admin.local_models import LocalModelsAdmin
+from proxy.web.admin.provider import Provider
 from proxy.web.admin.requests import Requests
 from proxy.web.admin.status import Status
 from proxy.web.asgi import CLOSE, SECURITY_HEADERS, timing_headers
@@ -37,6 +42,17 @@ from proxy.web.respond import error_response, json_response, on_bug, on_http_err
 from proxy.wire.dialects import UpstreamDialect, heard
 
 Lifespan = Callable[[], AbstractAsyncContextManager[None]]
+
+
+@dataclass(frozen=True, slots=True)
+class Office:
+    """What only operators see and use."""
+
+    readiness: Readiness
+    reloader: Reloader
+    records: Records
+    audit: Audit
+    self_test: SelfTest
 
 
 class App:
@@ -100,11 +116,10 @@ def build_app(
     engine: Engine,
     door: Door,
     catalog: Catalog,
-    readiness: Readiness,
-    reloader: Reloader,
+    pulse: Pulse,
+    office: Office,
     dialects: Mapping[str, UpstreamDialect],
     identities: Identities,
-    records: Records,
     lifespan: Lifespan,
 ) -> ASGIApp:
     """The application; `lifespan` is entered while the server runs."""
@@ -112,12 +127,14 @@ def build_app(
     inbound = heard(dialects).values()
     hot = {path: Endpoint(dialect, engine, identities, door) for dialect in inbound for path in dialect.paths}
     chat = next(dialect for dialect in inbound if "/v1/chat/completions" in dialect.paths)
-    actions = [
-        *_control(Control(engine, chat, reloader), Explain(live, dialects)),
-        *_local_models(LocalModelsAdmin(live, readiness)),
+    book = Book(office.audit, live.clock)
+    status = Status(live, engine.admission, door, office.reloader, office.self_test, book)
+    pages = [
+        *_views(status, Requests(office.records), book),
+        *_control(Control(engine, chat, office.reloader, book), Explain(live, dialects)),
+        *_actions(Provider(live, book), LocalModelsAdmin(live, office.readiness, book)),
     ]
-    status = _status(Status(live, engine.admission, door, reloader), Requests(records))
-    routes = [*_public(live, catalog, identities), _admin([*status, *actions], identities)]
+    routes = [*_public(live, catalog, identities, pulse), _admin(pages, identities)]
 
     @asynccontextmanager
     async def running(_app: Starlette) -> AsyncIterator[None]:
@@ -148,7 +165,7 @@ def build_app(
     return app
 
 
-def _public(live: Live, catalog: Catalog, identities: Identities) -> list[BaseRoute]:
+def _public(live: Live, catalog: Catalog, identities: Identities, pulse: Pulse) -> list[BaseRoute]:
     models = Models(live, catalog, identities)
 
     async def root(_request: Request) -> Response:
@@ -156,7 +173,8 @@ def _public(live: Live, catalog: Catalog, identities: Identities) -> list[BaseRo
         return json_response({"name": "failsoft", "version": __version__, "links": links})
 
     async def alive(_request: Request) -> Response:
-        return json_response({"status": "ok"})
+        told = {"status": "blocked" if pulse.is_blocked else "ok", "loop_lag_seconds": round(pulse.lag, 3)}
+        return json_response(told, 503 if pulse.is_blocked else 200)
 
     async def ready(_request: Request) -> Response:
         return json_response({"status": "draining"}, 503) if live.draining else json_response({"status": "ok"})
@@ -176,13 +194,14 @@ def _public(live: Live, catalog: Catalog, identities: Identities) -> list[BaseRo
     ]
 
 
-def _status(status: Status, requests: Requests) -> list[BaseRoute]:
+def _views(status: Status, requests: Requests, book: Book) -> list[BaseRoute]:
     return [
         Route("/requests", requests.list),
         Route("/status", status.status),
         Route("/health", status.health),
         Route("/statistics", status.statistics),
         Route("/reset-stats", status.reset, methods=["POST"]),
+        Route("/audit", book.list),
     ]
 
 
@@ -194,8 +213,12 @@ def _control(control: Control, explain: Explain) -> list[BaseRoute]:
     ]
 
 
-def _local_models(models: LocalModelsAdmin) -> list[BaseRoute]:
-    return [Route("/models", models.list), Route("/models", models.act, methods=["POST"])]
+def _actions(provider: Provider, models: LocalModelsAdmin) -> list[BaseRoute]:
+    return [
+        Route("/provider", provider.act, methods=["POST"]),
+        Route("/models", models.list),
+        Route("/models", models.act, methods=["POST"]),
+    ]
 
 
 def _admin(routes: list[BaseRoute], identities: Identities) -> BaseRoute:

@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import json
 import socket
+import tempfile
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -38,20 +39,17 @@ async def two() -> AsyncIterator[FakeUpstream]:
         yield fake
 
 
-NO_STATE = Path(__file__).parent / "no-such-folder"
-
-
 @contextlib.asynccontextmanager
 async def running(
     config: Mapping[str, Any],
     source: Callable[[], Snapshot] | None = None,
-    folder: Path = NO_STATE,
+    folder: Path | None = None,
     clock: Clock | None = None,
     environment: Mapping[str, str] | None = None,
 ) -> AsyncIterator[Proxy]:
     """The whole product on a free port, in this event loop, under the server and settings it has in production.
 
-    `source` reads the configuration anew; the keys that were made at run time are in `folder`; `clock` is the time by
+    `source` reads the configuration anew; `folder` is the state folder, by default an empty one; `clock` is the time by
     which policies decide (sockets and timers live in real time).
     """
 
@@ -61,7 +59,8 @@ async def running(
             clock.advance(seconds)
 
     snapshot = source() if source else loads(json.dumps(config).encode(), "routes.yaml", environment or ENVIRONMENT)
-    app = bootstrap.assemble(snapshot, snapshot.server.admin_keys, source, folder, clock, pause)
+    state = tempfile.TemporaryDirectory()
+    app = bootstrap.assemble(snapshot, snapshot.server.admin_keys, source, folder or Path(state.name), clock, pause)
     settings = uvicorn.Config(
         app, http=patient(snapshot.server), ws="none", lifespan="on", log_config=None, access_log=False,
         server_header=False, proxy_headers=False,
@@ -82,6 +81,7 @@ async def running(
             yield proxy
     finally:
         await _stop(server)
+        state.cleanup()
 
 
 async def _stop(server: uvicorn.Server) -> None:

@@ -8,14 +8,15 @@ import msgspec
 from starlette.requests import Request
 from starlette.responses import Response
 
-from proxy.core.errors import ErrorKind, ProxyError
+from proxy.core.errors import ProxyError
 from proxy.core.request import Inbound, Tenant
+from proxy.engine.captured import CapturedReply
 from proxy.engine.journey import Journey
 from proxy.engine.pipeline import Engine
-from proxy.engine.reload import Reloader
+from proxy.engine.reload import Reload, Reloader
 from proxy.routing.facts import AUTO
-from proxy.web.asgi import read_body
-from proxy.web.captured import CapturedReply
+from proxy.web.admin.asked import order_of
+from proxy.web.admin.audit import DONE, Book
 from proxy.web.inbound import new_request_id
 from proxy.web.respond import json_response
 from proxy.wire.dialects import InboundDialect
@@ -46,23 +47,22 @@ class _Answer(msgspec.Struct):
 class Control:
     """Actions; each goes through the same engine as everything else."""
 
-    def __init__(self, engine: Engine, chat: InboundDialect, reloader: Reloader) -> None:
+    def __init__(self, engine: Engine, chat: InboundDialect, reloader: Reloader, book: Book) -> None:
         self._engine = engine
         self._chat = chat
         self._reloader = reloader
+        self._book = book
 
-    async def reload(self, _request: Request) -> Response:
+    async def reload(self, request: Request) -> Response:
         """Read the configuration anew; 409 and every reason if it stays as it was."""
-        done = await self._reloader.reload()
+        with self._book.deed(request, "reload") as deed:
+            done = await self._reloader.reload()
+            deed.subject = done.fingerprint
+            deed.tell(_said(done))
         return json_response(done, 200 if done.ok else 409)
 
     async def test(self, request: Request) -> Response:
-        server = self._engine.live.server
-        body = await read_body(request.scope, request.receive, server.max_body, server.body_timeout)
-        try:
-            trial = msgspec.json.decode(body, type=_Trial)
-        except (msgspec.MsgspecError, UnicodeDecodeError) as error:
-            raise ProxyError(ErrorKind.BAD_REQUEST, f"Send {{prompt, context?, model?}}: {error}") from None
+        trial = await order_of(request, self._engine.live.server, _Trial, "Send {prompt, context?, model?}")
         journey, reply = await self._ask(trial)
         answer = msgspec.json.decode(bytes(reply.body), type=_Answer).choices[0].message.content
         record = journey.record(self._engine.live.clock.monotonic())
@@ -104,3 +104,7 @@ class Control:
         finally:
             self._engine.settle(journey)
         return journey, reply
+
+
+def _said(done: Reload) -> str:
+    return DONE if done.ok else f"refused: {done.problems[0] if done.problems else 'no reason'}"

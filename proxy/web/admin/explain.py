@@ -13,7 +13,7 @@ from proxy.config.question import CHAT, Question, assume
 from proxy.core.errors import ErrorKind, ProxyError
 from proxy.core.quantities import parse_moment
 from proxy.engine.live import Live
-from proxy.web.asgi import read_body
+from proxy.web.admin.asked import order_of
 from proxy.web.respond import json_response
 from proxy.wire.dialects import UpstreamDialect
 
@@ -39,10 +39,8 @@ class Explain:
 
     async def explain(self, request: Request) -> Response:
         snapshot = self._live.snapshot
-        server = self._live.server
-        body = await read_body(request.scope, request.receive, server.max_body, server.body_timeout)
+        asked = await order_of(request, self._live.server, _Question, "This cannot be explained")
         try:
-            asked = msgspec.json.decode(body, type=_Question)
             moment = self._live.clock.wall() if asked.at is None else parse_moment(asked.at)
             view = assume(self._live, asked.assume, snapshot.upstreams)
         except ValueError as error:

@@ -15,7 +15,9 @@ from proxy.core.errors import ErrorKind, ProxyError, UpstreamFailure
 from proxy.core.local import LocalModel, Progress
 from proxy.engine.live import Live
 from proxy.engine.readiness import Readiness
-from proxy.web.asgi import read_body
+from proxy.web.admin.asked import order_of
+from proxy.web.admin.audit import DONE, INTERRUPTED, Book, Entry
+from proxy.web.admin.model_facts import rows
 from proxy.web.respond import json_response
 
 
@@ -30,10 +32,11 @@ class _Order(msgspec.Struct, forbid_unknown_fields=True):
 class LocalModelsAdmin:
     """The same single flights and accounts as for requests; upstreams without such an API are left out."""
 
-    def __init__(self, live: Live, readiness: Readiness) -> None:
+    def __init__(self, live: Live, readiness: Readiness, book: Book) -> None:
         self._live = live
         self._readiness = readiness
-        self._actions: Mapping[str, Callable[[Upstream, str], Awaitable[Response]]] = {
+        self._book = book
+        self._actions: Mapping[str, Callable[[Upstream, str, Entry], Awaitable[Response]]] = {
             "load": self._load,
             "unload": self._unload,
             "pull": self._pull,
@@ -55,36 +58,34 @@ class LocalModelsAdmin:
             else:
                 owned = self._readiness.owned(upstream.name)
                 models += [_describe(upstream, model, is_ours=model.name in owned) for model in answer]
-        return json_response({"models": models, "failed": failed})
+        return json_response({"models": models, "failed": failed, "facts": list(rows(self._live))})
 
     async def act(self, request: Request) -> Response:
-        server = self._live.server
-        body = await read_body(request.scope, request.receive, server.max_body, server.body_timeout)
-        try:
-            order = msgspec.json.decode(body, type=_Order)
-        except ValueError as error:
-            raise ProxyError(ErrorKind.BAD_REQUEST, f"Send {{action, upstream, model}}: {error}") from None
-        try:
-            return await self._actions[order.action](self._upstream(order.upstream), order.model)
-        except UpstreamFailure as failure:
-            raise ProxyError(failure.kind, _told(failure)) from failure
+        order = await order_of(request, self._live.server, _Order, "Send {action, upstream, model}")
+        with self._book.deed(request, order.action) as entry:
+            entry.subject = f"{order.upstream}/{order.model}"
+            try:
+                return await self._actions[order.action](self._upstream(order.upstream), order.model, entry)
+            except UpstreamFailure as failure:
+                raise ProxyError(failure.kind, _told(failure)) from failure
 
-    async def _load(self, upstream: Upstream, model: str) -> Response:
+    async def _load(self, upstream: Upstream, model: str, _entry: Entry) -> Response:
         started = self._live.clock.monotonic()
         await self._readiness.load(upstream, model)
         return json_response({"ready": True, "seconds": round(self._live.clock.monotonic() - started, 3)})
 
-    async def _unload(self, upstream: Upstream, model: str) -> Response:
+    async def _unload(self, upstream: Upstream, model: str, _entry: Entry) -> Response:
         count = await self._readiness.unload(upstream, model)
         if not count:
             raise ProxyError(ErrorKind.MODEL_NOT_FOUND, "The model is not in memory.", param="model")
         return json_response({"unloaded": count})
 
-    async def _pull(self, upstream: Upstream, model: str) -> Response:
+    async def _pull(self, upstream: Upstream, model: str, entry: Entry) -> Response:
         """One line of JSON for each sign of progress; what fails at once has a status of its own."""
         progress = self._readiness.pull(upstream, model)
         first = await anext(progress, None)
-        return StreamingResponse(_lines(first, progress), media_type="application/x-ndjson")
+        entry.tell("begun")
+        return StreamingResponse(_lines(first, progress, entry), media_type="application/x-ndjson")
 
     def _upstream(self, name: str) -> Upstream:
         upstream = self._live.snapshot.upstreams.get(name)
@@ -95,14 +96,19 @@ class LocalModelsAdmin:
         return upstream
 
 
-async def _lines(first: Progress | None, rest: AsyncIterator[Progress]) -> AsyncIterator[bytes]:
+async def _lines(first: Progress | None, rest: AsyncIterator[Progress], entry: Entry) -> AsyncIterator[bytes]:
+    result = INTERRUPTED
     try:
         if first is not None:
             yield _line(first)
             async for progress in rest:
                 yield _line(progress)
+        result = DONE
     except UpstreamFailure as failure:
+        result = failure.kind.label
         yield msgspec.json.encode({"error": _told(failure)}) + b"\n"
+    finally:
+        entry.tell(result)
 
 
 def _line(progress: Progress) -> bytes:

@@ -15,14 +15,20 @@ from proxy.engine.admission import Admission
 from proxy.engine.door import Door
 from proxy.engine.live import Live
 from proxy.engine.reload import Reloader
+from proxy.engine.self_test import SelfTest
+from proxy.web.admin.audit import Book
 from proxy.web.respond import json_response
 
 
 class Status:
     """Read-only views of one process; with several workers each answers for itself and says so by its `worker`."""
 
-    def __init__(self, live: Live, admission: Admission, door: Door, reloader: Reloader) -> None:
+    def __init__(
+        self, live: Live, admission: Admission, door: Door, reloader: Reloader, self_test: SelfTest, book: Book
+    ) -> None:
         self._live = live
+        self._self_test = self_test
+        self._book = book
         self._door = door
         self._admission = admission
         self._reloader = reloader
@@ -47,14 +53,21 @@ class Status:
 
     async def health(self, _request: Request) -> Response:
         upstreams = self._live.snapshot.upstreams.values()
-        rows = {u.name: {"enabled": u.disabled is None, **self._outcome(u.name)} for u in upstreams}
-        return json_response({"status": "draining" if self._live.draining else "ok", "upstreams": rows})
+        tested = self._self_test.last
+        return json_response(
+            {
+                "status": "draining" if self._live.draining else "ok",
+                "upstreams": {upstream.name: self._health(upstream) for upstream in upstreams},
+                "offline_self_test": None if tested is None else tested.describe(),
+            }
+        )
 
     async def statistics(self, _request: Request) -> Response:
         return json_response({**self._process(), **self._live.statistics.describe(self._live.snapshot.upstreams)})
 
-    async def reset(self, _request: Request) -> Response:
-        self._live.statistics.reset(self._live.clock.wall())
+    async def reset(self, request: Request) -> Response:
+        with self._book.deed(request, "reset statistics"):
+            self._live.statistics.reset(self._live.clock.wall())
         return json_response({"reset": True, "since": self._live.statistics.since.isoformat(timespec="seconds")})
 
     def _process(self) -> dict[str, Any]:
@@ -74,6 +87,7 @@ class Status:
             "url": None if upstream.offline else upstream.url,
             "enabled": upstream.disabled is None,
             "disabled_because": upstream.disabled,
+            **self._live.service.describe(upstream),
             "keys": [key.fingerprint for key in upstream.keys],
             "key_pool": self._live.health.describe_keys(upstream),
             "throttled": self._throttled(upstream),
@@ -96,7 +110,11 @@ class Status:
             for model, seconds in sorted(self._live.health.throttled(upstream).items())
         ]
 
-    def _outcome(self, name: str) -> dict[str, Any]:
-        row = self._live.statistics.of(name)
-        at = row.last_at.isoformat(timespec="milliseconds") if row.last_at else None
-        return {"last_outcome": row.last_outcome, "last_request": at}
+    def _health(self, upstream: Upstream) -> dict[str, Any]:
+        row = self._live.statistics.of(upstream.name)
+        return {
+            "enabled": upstream.disabled is None,
+            **self._live.service.describe(upstream),
+            "last_outcome": row.last_outcome,
+            "last_request": row.last_at.isoformat(timespec="milliseconds") if row.last_at else None,
+        }

@@ -9,6 +9,7 @@ from proxy.core.decision import Target
 from proxy.core.errors import ErrorKind
 from proxy.engine.course import course
 from proxy.engine.health import Health
+from proxy.engine.service import Service
 from proxy.policy.breaker import BreakerConfig
 from tests.unit.routing.given import upstream
 
@@ -19,7 +20,7 @@ RULES = Target(upstream("offline", offline=True), "rules")
 class World:
     def __init__(self) -> None:
         self.clock = FakeClock(now=100.0)
-        self.health = Health(self.clock, lambda: 0.5, lambda _name: BreakerConfig(consecutive=1))
+        self.health = Health(self.clock, lambda: 0.5, lambda _name: BreakerConfig(consecutive=1), Service(self.clock))
         self.skipped: list[tuple[str, ErrorKind, float | None]] = []
 
     def end(self, target: Target, kind: ErrorKind | None) -> None:

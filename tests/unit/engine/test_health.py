@@ -9,6 +9,7 @@ from proxy.core.clock import FakeClock
 from proxy.core.decision import Target
 from proxy.core.errors import ErrorKind
 from proxy.engine.health import NO_KEY, Health
+from proxy.engine.service import Service
 from proxy.policy.breaker import BreakerConfig
 from tests.unit.routing.given import upstream
 
@@ -17,7 +18,7 @@ KINDS = [None, ErrorKind.FAULT, ErrorKind.FAULT, ErrorKind.OVERLOAD, ErrorKind.T
 
 
 def make(clock: FakeClock) -> Health:
-    return Health(clock, lambda: 0.5, lambda _name: BreakerConfig(consecutive=1))
+    return Health(clock, lambda: 0.5, lambda _name: BreakerConfig(consecutive=1), Service(clock))
 
 
 @settings(max_examples=200, deadline=None)
