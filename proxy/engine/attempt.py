@@ -175,6 +175,8 @@ class Attempts:
         spoken = self._dialects[spoken_at(target, inbound.dialect, inbound.body, params)]
         created = int(delivery.journey.at.timestamp())
         try:
+            if upstream.fetches_images and self._pictures is not None:
+                inbound, delivery.pictures = await self._pictures.brought(inbound, delivery.pictures)
             crossing = cross(delivery.dialect, spoken, inbound, target, params, created, self._compile_schema)
             if delivery.journey.decision is not None and delivery.journey.decision.strict_translation:
                 insist(crossing)

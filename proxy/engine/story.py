@@ -44,8 +44,11 @@ class Story:
             self._let_go()
 
     def break_off(self, failure: UpstreamFailure) -> bool:
-        """The stream broke; true if somebody else might go on, so that the client need not be told yet."""
-        if self.obstacle is not None or not failure.kind.facts.next_target:
+        """The stream broke; true if somebody else might go on, so that the client need not be told yet.
+
+        An answer that was told to its end, but has not the form that was asked for, leaves nothing to go on with.
+        """
+        if self.obstacle is not None or not failure.kind.facts.next_target or failure.kind is ErrorKind.UNFIT:
             return False
         self.broken = failure
         return True

@@ -53,6 +53,10 @@ class Crossing(Protocol):
         """For the streamed answer to body `number`."""
         ...
 
+    def hold(self, decoder: Decoder, number: int = 0) -> Decoder:
+        """The same, its answer held to the form that was asked for where the target does not see to that."""
+        ...
+
     def answer(self, bodies: Sequence[bytes]) -> Answer:
         """Judge the whole answers to all bodies; raises UpstreamFailure for one that is none."""
         ...
@@ -85,6 +89,9 @@ class Identity:
 
     def passage(self, number: int) -> Passage:  # noqa: ARG002 — there is one body
         return self._dialect.tap(self._peek, self._thinks_as)
+
+    def hold(self, decoder: Decoder, number: int = 0) -> Decoder:  # noqa: ARG002 — the target sees to it
+        return decoder
 
     def answer(self, bodies: Sequence[bytes]) -> Answer:
         return self._dialect.judge(bodies[0], self._thinks_as)
@@ -133,10 +140,11 @@ class Translated:
         chat = self._chats[number]
         last = number == len(self._chats) - 1
         decoder: Decoder = Gathered(self._upstream) if self.is_gathered else self._upstream.decoder()
+        return Translation(self.hold(decoder, number), self._encoder, offset=number * chat.n, last=last)
+
+    def hold(self, decoder: Decoder, number: int = 0) -> Decoder:
         form = self._forms[number]
-        if form is not None:
-            decoder = Held(decoder, form)
-        return Translation(decoder, self._encoder, offset=number * chat.n, last=last)
+        return decoder if form is None else Held(decoder, form)
 
     def answer(self, bodies: Sequence[bytes]) -> Answer:
         told = [self._events(body, form) for body, form in zip(bodies, self._forms, strict=True)]

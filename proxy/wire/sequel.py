@@ -94,7 +94,10 @@ class Sequel:
         return self._crossing.take(number)
 
     def passage(self, number: int) -> Passage:  # noqa: ARG002 — there is one
-        return self._passage(Gathered(self._dialect) if self.is_gathered else self._dialect.decoder())
+        return self._passage(self.hold(Gathered(self._dialect) if self.is_gathered else self._dialect.decoder()))
+
+    def hold(self, decoder: Decoder, number: int = 0) -> Decoder:
+        return self._crossing.hold(decoder, number)
 
     def answer(self, bodies: Sequence[bytes]) -> Answer:
         return self._crossing.answer(bodies)
