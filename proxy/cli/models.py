@@ -1,4 +1,7 @@
-"""`failsoft models`: what local servers have in memory, and loading, unloading and pulling, by way of the proxy."""
+"""`failsoft models`: what local servers have in memory, and loading, unloading and pulling, by way of the proxy.
+
+The list also shows what upstreams say of their models.
+"""
 
 from __future__ import annotations
 
@@ -14,6 +17,7 @@ from proxy.cli.table import table
 _URL = "http://127.0.0.1:8080"
 _GB = 1e9
 _HEAD = ("MODEL", "STATE", "CONTEXT", "SIZE", "CAN")
+_FACTS = ("MODEL", "CONTEXT", "ANSWER", "LACKS", "EFFORTS")
 
 
 def add_to(commands: Any) -> None:
@@ -82,6 +86,9 @@ async def _listed(arguments: argparse.Namespace) -> int:
         print(json.dumps(answer, indent=1))
         return 0
     print(table([_HEAD, *map(_row, answer["models"])]))
+    if answer["facts"]:
+        print("\nWhat the upstreams say of their models, under what the file says:")
+        print(table([_FACTS, *map(_fact, answer["facts"])]))
     for upstream, why in answer["failed"].items():
         print(f"{upstream}: {why}", file=sys.stderr)
     return 1 if answer["failed"] and not answer["models"] else 0
@@ -117,6 +124,16 @@ def _row(model: dict[str, Any]) -> tuple[str, ...]:
         f"{contexts or '-'} of {longest or '?'}",
         f"{model['size_bytes'] / _GB:.1f} GB" if model["size_bytes"] else "-",
         " ".join(model["capabilities"]),
+    )
+
+
+def _fact(model: dict[str, Any]) -> tuple[str, ...]:
+    return (
+        f"{model['upstream']}/{model['model']}",
+        str(model["context"] or "?"),
+        str(model["output"] or "?"),
+        " ".join(model["lacks"]) or "-",
+        " ".join(model["efforts"] or ()) or "-",
     )
 
 

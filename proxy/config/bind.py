@@ -192,6 +192,7 @@ def bind(
         reads_models=provider.reads_models,
         native=provider.native,
         keep=config.ensure_loaded.keep() if config.ensure_loaded else None,
+        fetches_images=config.fetch_images,
         slots=config.slots.limits(is_local=is_local),
         pace=config.rate.limits(),
         meters=provider.meters,

@@ -161,6 +161,7 @@ class Upstream:
     `default_model` is used where a target keeps the asked model (`upstream/*`) but the caller named none.
     `models_path` is where the upstream lists its models, None if it has no such list, and `reads_models` how the list
     is read, None if it has OpenAI's form. `native` is its API for the models in its memory, where it has one; `keep` says how they are kept there, None if that is the server's affair.
+    With `fetches_images`, pictures that are named by their address are fetched by us and sent as data.
     `slots` and `pace` are the limits that we set ourselves, `meters` tell of the vendor's. `checking` says how it
     is looked after, None if it is not.
     """
@@ -183,6 +184,7 @@ class Upstream:
     reads_models: ReadModels | None = None
     native: NativeApi | None = None
     keep: Keep | None = None
+    fetches_images: bool = False
     slots: SlotLimits = SlotLimits()
     pace: PaceLimits = PaceLimits()
     meters: tuple[Meter, ...] = ()

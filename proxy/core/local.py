@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from proxy.core.errors import ErrorKind, UpstreamFailure
+from proxy.core.family import Told
 
 
 class NoRoom(UpstreamFailure):
@@ -41,6 +42,17 @@ class LocalModel:
     longest: int | None = None
     size: int | None = None
     capabilities: frozenset[str] = frozenset()
+
+
+def told_of(model: LocalModel, keep: Keep | None, *, sizes_context: bool) -> Told:
+    """What routing can know of a local model: the length it is, or would be, in memory with; what it can do."""
+    loaded = [one.context for one in model.instances if one.context is not None]
+    if keep is not None and sizes_context:
+        context = keep.context or model.longest
+    else:
+        context = max(loaded, default=None) or model.longest
+    can = model.capabilities
+    return Told(context=context, images="images" in can if can else None, tools=True if "tools" in can else None)
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+from collections.abc import Sequence
 
 from proxy.core.decision import Upstream
 from proxy.core.errors import UpstreamFailure
+from proxy.core.local import LocalModel, told_of
 from proxy.core.ports import Transport
 from proxy.engine.health import NO_KEY
 from proxy.engine.listing import list_models
@@ -64,15 +66,30 @@ class Catalog:
                 await self._ask(upstream)
 
     async def _ask(self, upstream: Upstream) -> None:
-        """Where models are loaded before they are asked, all that can be loaded count as listed."""
-        if upstream.native is not None:
-            try:
-                models = await self._readiness.look(upstream)
-            except UpstreamFailure:
-                models = ()  # the server may be older than that API
-            if models and upstream.keep is not None:
-                self._live.note_listed(upstream.name, [model.name for model in models])
-                return
+        """Where models are loaded before they are asked, all that can be loaded count as listed.
+
+        What a list does not come with keeps what was known before.
+        """
+        models = await self._look(upstream)
+        if models and upstream.keep is not None:
+            self._live.note_listed(upstream.name, [model.name for model in models])
+            return
         with contextlib.suppress(UpstreamFailure):  # what failed shows in the first real attempt
             key = upstream.keys[0] if upstream.keys else NO_KEY
-            self._live.note_listed(upstream.name, await list_models(self._transport, upstream, key))
+            found = await list_models(self._transport, upstream, key)
+            self._live.note_listed(upstream.name, found)
+            if upstream.native is None:
+                self._live.note_told(upstream, found)
+
+    async def _look(self, upstream: Upstream) -> Sequence[LocalModel]:
+        """What a server says of its memory; nothing if it has no API for that, or is older than it."""
+        if upstream.native is None:
+            return ()
+        try:
+            models = await self._readiness.look(upstream)
+        except UpstreamFailure:
+            return ()
+        sizes = upstream.native.sizes_context
+        told = {model.name: told_of(model, upstream.keep, sizes_context=sizes) for model in models}
+        self._live.note_told(upstream, told)
+        return models

@@ -79,7 +79,7 @@ class Examiner:
     async def _list(self, upstream: Upstream, key: Secret) -> Trial:
         started = self._live.clock.monotonic()
         try:
-            names = await list_models(self._transport, upstream, key)
+            names = list(await list_models(self._transport, upstream, key))
             self._live.note_listed(upstream.name, names)
             if upstream.native is not None and upstream.keep is not None:
                 models = await self._readiness.look(upstream)

@@ -16,7 +16,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from proxy.core.decision import Classify, Quirks, Timeouts
+from proxy.core.decision import Classify, Meter, Quirks, ReadModels, Timeouts
 from proxy.core.local import Keep, NativeApi
 from proxy.core.secret import Secret
 from proxy.fields import Count, Duration, Section
@@ -36,7 +36,8 @@ class Provider:
     preferred first; dialects that are not built in are skipped. `auth` makes headers of a key, and none of an empty
     one. `needs_key` is false where requests without a key may be welcome. `key_env` names the variable that is read
     when the configuration lists no keys. `offline` providers are answered in the process itself. `native` is the API by
-    which models are loaded and unloaded, where there is one.
+    which models are loaded and unloaded, where there is one. `meters` are the headers that tell what is left of limits.
+    `reads_models` reads the list of models where it has not OpenAI's form.
     """
 
     name: str
@@ -51,7 +52,9 @@ class Provider:
     needs_key: bool = True
     key_env: str | None = None
     models_path: str | None = "/models"
+    reads_models: ReadModels | None = None
     native: NativeApi | None = None
+    meters: tuple[Meter, ...] = ()
 
 
 def bearer(key: Secret) -> Headers:

@@ -75,7 +75,7 @@ class RouteTable:
     maps a plan to the patterns of the names it may ask for.
     """
 
-    __slots__ = ("_by_name", "_families", "_index", "_memory", "_offline", "names", "prices", "rules")
+    __slots__ = ("_by_name", "_index", "_memory", "_offline", "families", "names", "prices", "rules")
 
     def __init__(
         self,
@@ -96,7 +96,7 @@ class RouteTable:
         self.names = Names(models, upstreams, mentioned, plans or {})
         self._by_name = {rule.name: rule for rule in self.rules}
         self._index = Index([(rule.config.match, rule.conditions) for rule in self.rules])
-        self._families = families
+        self.families = families
         self._memory = Memory()
         self._offline = tuple(offline)
         self.prices = prices or {}
@@ -125,7 +125,7 @@ class RouteTable:
         named = self._named(rule, facts, view)
         kept = self.names.kept(facts.model) if named is None else named.kept
         keeps_order = rule is not None and rule.config.when_throttled == "next"
-        slate = Slate(facts, view, self._families, self.prices, kept, refuses, keeps_order)
+        slate = Slate(facts, view, self.families, self.prices, kept, refuses, keeps_order)
         if trace is not None:
             trace.skipped = slate.skipped
         if named is not None and (rule is None or rule.takes_all):

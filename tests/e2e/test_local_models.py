@@ -97,10 +97,10 @@ async def test_no_more_of_ours_than_asked_for(serve, one, studio):
 
 async def test_the_context_fits_the_prompt_and_grows(serve, one, studio):
     proxy = await serve(document({"one": local(one)}))
-    long = [{"role": "user", "content": "many words " * 4000}]
+    long = [{"role": "user", "content": "many words " * 2000}]
     await proxy.chat(model=LARGE)
     await proxy.chat(model=LARGE, messages=long)
-    await proxy.chat(model=LARGE, messages=long * 4)
+    assert (await proxy.chat(model=LARGE, messages=long * 4)).error["code"] == "context_length_exceeded"
     assert studio.loads == [(LARGE, 4096), (LARGE, 8192)], "8192 is all that the model can"
     assert studio.unloads == [LARGE]
     assert len(studio.loaded) == 1

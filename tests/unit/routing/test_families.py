@@ -134,6 +134,6 @@ def test_a_vendor_may_know_of_features_and_efforts():
 
 
 def test_a_target_learns_what_its_upstream_says_and_keeps_what_it_knew_else():
-    target = SHIPPED.known(target("x/claude-sonnet-5"))
-    assert SHIPPED.known(target) is target
-    assert SHIPPED.known(target, Told(context=7)).family.context == 7
+    known = SHIPPED.known(target("cloud/claude-sonnet-5"))
+    assert SHIPPED.known(known) is known
+    assert SHIPPED.known(known, Told(context=7)).family.context == 7
