@@ -21,6 +21,7 @@ from starlette.types import ASGIApp
 
 from proxy.adapters import logs
 from proxy.adapters.audit import AuditLog
+from proxy.adapters.fetch import PictureFetcher
 from proxy.adapters.keys_sqlite import KnownKeys
 from proxy.adapters.ledger_memory import MemoryLedger
 from proxy.adapters.local_models import LocalModels
@@ -43,6 +44,7 @@ from proxy.engine.door import Door
 from proxy.engine.drain import Drain
 from proxy.engine.examine import Examiner
 from proxy.engine.live import Live
+from proxy.engine.pictures import Pictures
 from proxy.engine.pipeline import Engine
 from proxy.engine.pulse import Pulse
 from proxy.engine.readiness import Readiness
@@ -117,7 +119,8 @@ def assemble(
     request_log = logs.RequestLog(snapshot.logging.format)
     records = MemoryLedger()
     readiness = Readiness(live, LocalModels(transport))
-    attempts = Attempts(transport, offline, dialects, readiness, clock, _compile_schema, live.health.hear)
+    pictures = Pictures(PictureFetcher())
+    attempts = Attempts(transport, offline, dialects, readiness, clock, _compile_schema, live.health.hear, pictures)
     admission = Admission(clock)
     engine = Engine(live, admission, attempts, inbound, [live, records, request_log], clock, pause)
     catalog = Catalog(live, transport, readiness)

@@ -28,13 +28,13 @@ class HttpTransport:
     """Carries requests to any number of origins; belongs to the event loop it is first used in.
 
     `keep_alive`: seconds an unused connection is kept. `limit`: connections per origin, idle ones included;
-    beyond it `send` waits for `Timeouts.pool`, then fails with CONNECT.
+    beyond it `send` waits for `Timeouts.pool`, then fails with CONNECT. `dialler` may be shared.
     """
 
-    def __init__(self, *, keep_alive: float = 15.0, limit: int = 10_000) -> None:
+    def __init__(self, *, keep_alive: float = 15.0, limit: int = 10_000, dialler: Dialler | None = None) -> None:
         self._keep_alive = keep_alive
         self._limit = limit
-        self._dialler = Dialler()
+        self._dialler = dialler or Dialler()
         self._places: dict[Origin, _Place] = {}
         self._is_closed = False
 

@@ -207,3 +207,15 @@ FaultOf = Callable[[Any], str]
 
 CompileSchema = Callable[[Mapping[str, Any]], FaultOf]
 """Makes a check of a stranger's JSON schema; raises ValueError, fit to be shown to that stranger, if it is none."""
+
+
+class Unfetched(Exception):
+    """A picture that could not be had; the message says why and is fit for the client."""
+
+
+class PictureSource(Protocol):
+    """Fetches what a client named by its address."""
+
+    async def fetch(self, url: str) -> str:
+        """The picture as a `data:` URL. Raises Unfetched."""
+        ...

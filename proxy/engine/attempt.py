@@ -25,6 +25,7 @@ from proxy.core.secret import Secret
 from proxy.core.usage import Usage, add_usage, tokens_of
 from proxy.engine.heartbeat import Heartbeat
 from proxy.engine.journey import Journey
+from proxy.engine.pictures import Pictures
 from proxy.engine.race import Race
 from proxy.engine.readiness import Readying, Wish
 from proxy.engine.relay import hold_until_begun, relay
@@ -74,6 +75,8 @@ class Delivery:
     """What the client was told, where others may go on with it when it breaks off."""
     hop: Hop | None = None
     """Set while somebody goes on with the story."""
+    pictures: Mapping[str, str] | None = None
+    """What was fetched for an upstream that does not fetch, by address."""
 
 
 Heard = Callable[[Target, Secret, Mapping[str, str]], None]
@@ -92,7 +95,9 @@ class Attempts:
         clock: Clock,
         compile_schema: CompileSchema,
         heard: Heard,
+        pictures: Pictures | None = None,
     ) -> None:
+        self._pictures = pictures
         self._heard = heard
         self._transport = transport
         self._offline = offline
@@ -176,7 +181,7 @@ class Attempts:
         created = int(delivery.journey.at.timestamp())
         try:
             if upstream.fetches_images and self._pictures is not None:
-                inbound, delivery.pictures = await self._pictures.brought(inbound, delivery.pictures)
+                inbound, delivery.pictures = await self._pictures.brought(inbound, delivery.pictures or {})
             crossing = cross(delivery.dialect, spoken, inbound, target, params, created, self._compile_schema)
             if delivery.journey.decision is not None and delivery.journey.decision.strict_translation:
                 insist(crossing)

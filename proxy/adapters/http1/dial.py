@@ -7,7 +7,7 @@ import os
 import re
 import socket
 import ssl
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from itertools import chain, zip_longest
 from typing import Any, Final, TypeAlias
 
@@ -24,6 +24,8 @@ _PROXY_STATUS: Final = re.compile(rb"HTTP/1\.[01] (\d{3})[ \r]")
 
 _Address: TypeAlias = tuple[socket.AddressFamily, Any]  # a socket address has the form of its family
 _Lookup: TypeAlias = "asyncio.Future[list[_Address]]"
+LookUp: TypeAlias = Callable[[str, int], list[_Address]]
+"""The addresses of a host name and a port, in the order to try them. Blocks; raises OSError."""
 
 # X509_V_ERR_* of OpenSSL: the number says it shortly; OpenSSL's own text can quote the certificate.
 _CERTIFICATE_FAULTS: Final = {
@@ -37,10 +39,26 @@ _CERTIFICATE_FAULTS: Final = {
 }
 
 
-class Dialler:
-    """Opens connections; caches one TLS context per trust store and shares name lookups under way."""
+def look_up(host: str, port: int) -> list[_Address]:
+    """Blocks. The families take turns, beginning with the one the system prefers (RFC 8305, 4)."""
+    try:
+        found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
+    except UnicodeError:
+        raise OSError("not a host name") from None
+    first = [(family, address) for family, _, _, _, address in found if family == found[0][0]]
+    others = [(family, address) for family, _, _, _, address in found if family != found[0][0]]
+    return [address for address in chain.from_iterable(zip_longest(first, others)) if address is not None]
 
-    def __init__(self) -> None:
+
+class Dialler:
+    """Opens connections; caches one TLS context per trust store and shares name lookups under way.
+
+    With `admits`, a name or address leads somewhere only if all of the addresses it stands for are admitted.
+    """
+
+    def __init__(self, look_up: LookUp = look_up, admits: Callable[[str], bool] | None = None) -> None:
+        self._look_up = look_up
+        self._admits = admits
         self._contexts: dict[str | None, ssl.SSLContext] = {}
         self._lookups: dict[tuple[str, int], _Lookup] = {}
 
@@ -50,6 +68,8 @@ class Dialler:
         context = self._context(origin.ca_file) if origin.scheme == "https" else None
         host, port = _host_and_port(origin.via) if origin.via else (origin.host, origin.port)
         addresses = await self._resolve(loop, host, port, timeouts.connect)
+        if self._admits is not None and not all(self._admits(address[0]) for _, address in addresses):
+            raise _refusal("an address that may not be connected to")
         sock = await _reach(loop, addresses, timeouts.connect)
         if origin.via:
             await _tunnel(loop, sock, origin, timeouts.connect)
@@ -88,7 +108,7 @@ class Dialler:
         key = (host, port)
         lookup = self._lookups.get(key)
         if lookup is None:
-            lookup = self._lookups[key] = loop.run_in_executor(None, _look_up, host, port)
+            lookup = self._lookups[key] = loop.run_in_executor(None, self._look_up, host, port)
             lookup.add_done_callback(lambda done: self._looked_up(key, done))
         try:
             async with asyncio.timeout(seconds):
@@ -112,17 +132,6 @@ def _literal(host: str, port: int) -> _Address | None:
             continue
         return family, (host, port)
     return None
-
-
-def _look_up(host: str, port: int) -> list[_Address]:
-    """Blocks. The families take turns, beginning with the one the system prefers (RFC 8305, 4)."""
-    try:
-        found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
-    except UnicodeError:
-        raise OSError("not a host name") from None
-    first = [(family, address) for family, _, _, _, address in found if family == found[0][0]]
-    others = [(family, address) for family, _, _, _, address in found if family != found[0][0]]
-    return [address for address in chain.from_iterable(zip_longest(first, others)) if address is not None]
 
 
 async def _reach(loop: asyncio.AbstractEventLoop, addresses: list[_Address], seconds: float) -> socket.socket:

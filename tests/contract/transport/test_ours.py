@@ -192,7 +192,7 @@ async def test_families_take_turns(monkeypatch: pytest.MonkeyPatch) -> None:
     found = [(six, "a"), (six, "b"), (six, "c"), (four, "d")]
     answer: list[Any] = [(family, socket.SOCK_STREAM, 6, "", (name, 80)) for family, name in found]
     monkeypatch.setattr(socket, "getaddrinfo", lambda *_, **__: answer)
-    assert [address[0] for _, address in dial._look_up("some.test", 80)] == ["a", "d", "b", "c"]
+    assert [address[0] for _, address in dial.look_up("some.test", 80)] == ["a", "d", "b", "c"]
 
 
 async def test_slow_names_are_looked_up_once(ours: Make, monkeypatch: pytest.MonkeyPatch) -> None:
