@@ -85,6 +85,8 @@ class Tap:
         "begun", "cause", "detail", "ended", "failure", "finish", "finished", "model", "unknown", "usage", "written",
     )  # fmt: skip
 
+    checkpoint = None  # those who can go on with an answer are spoken to in another dialect
+
     def __init__(self, measure: Measure, *, wants_usage: bool) -> None:
         self._measure = measure
         self._wants_usage = wants_usage
@@ -92,7 +94,7 @@ class Tap:
         self._open: set[int] = set()
         self._done: set[int] = set()
         self._aside: bytes | None = None
-        """What was told of usage in an odd place, as a chunk of its own; empty once the usual one was seen."""
+        """The chunk that tells the usage and nothing else, held until the end; empty where chunks of words told it."""
         self.begun = False
         self.finished = False
         self.ended = False
@@ -199,9 +201,10 @@ class Tap:
     def _without_usage(self, raw: bytes, chunk: Chunk) -> bytes:
         """Read the usage; take it out if the caller did not ask for it and it would not have been there."""
         if chunk.usage is not None:
-            self._aside = b""
             self.usage = read_usage(chunk.usage) or self.usage
-            return _with_sums(raw, chunk.usage) if self._wants_usage or chunk.choices else b""
+            sound = _with_sums(raw, chunk.usage)
+            self._aside = b"" if chunk.choices else sound
+            return sound if chunk.choices else b""
         return raw if self._wants_usage else _without_null(raw)
 
     def _read_aside(self, data: bytes) -> None:

@@ -330,6 +330,8 @@ F, G = FoldedTool("a", "f", "{}"), FoldedTool("b", "g", "[1]")
         ),
         # One index for all: a new id is a new call.
         ([call(index=0, id="a", name="f", arguments="{}"), call(index=0, id="b", name="g", arguments="[1]")], [F, G]),
+        # A new id with every piece, but one name.
+        ([call(index=0, id="a", name="f", arguments="{"), call(index=0, id="x", arguments="}")], [F]),
         # Two calls interleaved.
         (
             [

@@ -117,6 +117,13 @@ def test_usage_is_withheld_from_who_did_not_ask() -> None:
     assert passage.usage == Usage(3, 2, source="vendor")
 
 
+def test_of_several_usages_the_last_one_passes() -> None:
+    early = chunk(usage={"prompt_tokens": 3, "completion_tokens": 1, "total_tokens": 4})
+    passage = tap(include_usage=True)
+    assert run(passage, [early, text("a"), STOP, early, USAGE, DONE]) == b"".join([text("a"), STOP, USAGE, DONE])
+    assert passage.usage == Usage(3, 2, source="vendor")
+
+
 def test_usage_passes_to_who_asked() -> None:
     stream = [text("a", usage=None), STOP, USAGE, DONE]
     assert run(tap(include_usage=True), stream) == b"".join(stream)

@@ -1,9 +1,9 @@
 """Chat completion answers to events and back; chunks and whole answers go through the same machine.
 
 What compatible servers do differently, and what becomes of it here: tool calls without index (numbered by id, then by
-order) or with one index for all (a new id is a new call), names cut in pieces (held until the arguments begin),
-arguments as an object (written as text), finish reasons that are absent or odd (see `_FINISH`), thinking under two
-names (taken once), text as a list of parts, errors as strings, characters cut between two chunks.
+order) or with one index for all (a new id with a name is a new call), names cut in pieces (held until the arguments
+begin), arguments as an object (written as text), finish reasons that are absent or odd (see `_FINISH`), thinking under
+two names (taken once), text as a list of parts, errors as strings, characters cut between two chunks.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ import msgspec
 from proxy.core.chat import Chat, ToolKind
 from proxy.core.errors import ErrorKind, UpstreamFailure
 from proxy.core.events import (
+    Checkpoint,
     Event,
     Extra,
     Failed,
@@ -168,7 +169,7 @@ class _Choice:
             if isinstance(key, _Call):
                 return key
         call = self._by_key.get(key)
-        if call is None or (identity and call.id and identity != call.id):
+        if call is None or (identity and call.id and identity != call.id and _names_tool(piece)):
             call = _Call(len(self._calls))
             self._calls.append(call)
             self._by_key[key] = call
@@ -182,6 +183,12 @@ class _Choice:
             # An id must be there and differ within the turn; the position serves if the server gave none.
             identity = call.id or f"call_{self.index}_{call.index}"
             yield ToolOpen(call.index, identity, call.name, self.index, call.signature, call.kind)
+
+
+def _names_tool(piece: Mapping[str, Any]) -> bool:
+    """Only the first piece of a call does; some servers make up a new id for each of the others."""
+    inner = piece.get("function") or piece.get("custom")
+    return isinstance(inner, dict) and bool(inner.get("name"))
 
 
 def _is_text(value: Any) -> bool:
@@ -347,7 +354,7 @@ class ChatEncoder:
         if isinstance(event, Tokens):
             self._usage = event.usage
             return b""
-        if isinstance(event, Failed | Unknown):
+        if isinstance(event, Failed | Unknown | Checkpoint):
             return b""
         out = b"" if event.choice in self._roles else self._role(event.choice)
         if isinstance(event, Finish):
