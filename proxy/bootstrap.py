@@ -37,7 +37,7 @@ from proxy.core.clock import Clock, SystemClock
 from proxy.core.ports import FaultOf, Transport
 from proxy.core.secret import Secret
 from proxy.engine.admission import Admission
-from proxy.engine.attempt import Attempts
+from proxy.engine.attempt import Attempts, Ears
 from proxy.engine.catalog import Catalog
 from proxy.engine.checks import Checks
 from proxy.engine.door import Door
@@ -120,8 +120,9 @@ def assemble(
     records = MemoryLedger()
     readiness = Readiness(live, LocalModels(transport))
     pictures = Pictures(PictureFetcher())
-    attempts = Attempts(transport, offline, dialects, readiness, clock, _compile_schema, live.health.hear, pictures)
     admission = Admission(clock)
+    ears = Ears(live.health.hear, admission.began)
+    attempts = Attempts(transport, offline, dialects, readiness, clock, _compile_schema, ears, pictures)
     engine = Engine(live, admission, attempts, inbound, [live, records, request_log], clock, pause)
     catalog = Catalog(live, transport, readiness)
     checks = Checks(live, transport)
@@ -183,7 +184,8 @@ async def examiner(snapshot: Snapshot) -> AsyncIterator[Examiner]:
     transport = HttpTransport()
     readiness = Readiness(live, LocalModels(transport))
     offline = partial(OfflineTransport, {}, _satisfies)
-    attempts = Attempts(transport, offline, dialects, readiness, clock, _compile_schema, live.health.hear)
+    ears = Ears(live.health.hear, Admission(clock).began)
+    attempts = Attempts(transport, offline, dialects, readiness, clock, _compile_schema, ears)
     chat = wire_dialects.heard(dialects)["openai_chat"]
     try:
         yield Examiner(live, transport, attempts, readiness, chat)

@@ -107,6 +107,9 @@ class PlanConfig(Section):
     """Requests in flight at the same time."""
     priority: Whole = 0
     """Who goes first in a queue: the higher."""
+    batch: bool = False
+    """Work that can wait: it is turned away first, at 80 % of a limit (`server.max_in_flight`, `slots.limit`), and told
+    when to come back. A request whose `service_tier` is `flex` or `batch` is such work under any plan."""
 
 
 def _key_hash(text: str) -> str:

@@ -43,12 +43,30 @@ class Timeouts:
 
 
 @dataclass(frozen=True, slots=True)
+class Bounds:
+    """Of a limit that is found out; `queue` is the length of its line, None for twice the limit of the moment."""
+
+    least: int
+    most: int
+    queue: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class SlotLimits:
-    """Requests in flight at an upstream; beyond `limit`, up to `queue` more wait `wait` seconds at most."""
+    """Requests in flight at an upstream; beyond `limit`, up to `queue` more wait `wait` seconds at most.
+
+    With `bounds` the limit is found out, and this one is where it begins.
+    """
 
     limit: int = 64
     queue: int = 128
     wait: float = 5.0
+    bounds: Bounds | None = None
+
+    def at(self, limit: int) -> SlotLimits:
+        """The same with the limit that was found."""
+        queue = None if self.bounds is None else self.bounds.queue
+        return replace(self, limit=limit, queue=2 * limit if queue is None else queue)
 
 
 @dataclass(frozen=True, slots=True)

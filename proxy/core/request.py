@@ -12,7 +12,8 @@ class Peek:
     """What routing needs of every body, read without decoding the rest.
 
     `model` is what the caller asked for (never empty); `max_tokens` the caller's own cap, None when silent;
-    `metadata` its string pairs. `include_usage` is `stream_options.include_usage`.
+    `metadata` its string pairs. `include_usage` is `stream_options.include_usage`. `is_batch`: the caller said that it
+    can wait.
     """
 
     model: str
@@ -21,6 +22,7 @@ class Peek:
     max_tokens: int | None = None
     user: str | None = None
     metadata: Mapping[str, str] = field(default_factory=dict)
+    is_batch: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,10 +8,12 @@ from collections.abc import Iterable
 from contextlib import AbstractAsyncContextManager, nullcontext
 from dataclasses import dataclass
 from types import TracebackType
+from typing import Any
 
 from proxy.core.clock import Clock
-from proxy.core.decision import Upstream
+from proxy.core.decision import SlotLimits, Upstream
 from proxy.core.errors import ErrorKind, UpstreamFailure
+from proxy.policy.limit import Limit
 from proxy.policy.pace import Pace
 from proxy.policy.slots import Claim, Slots, Standing
 
@@ -65,6 +67,26 @@ class Admission:
             elif gate.is_empty:
                 del self._gates[name]
 
+    def began(self, upstream: Upstream, prompt: int, seconds: float) -> None:
+        """An answer to a prompt of so many tokens has begun, after so many seconds."""
+        gate = self._gates.get(upstream.name)
+        if gate is not None and gate.limit is not None:
+            gate.limit.began(prompt, seconds, gate.slots.held, self._clock.monotonic())
+            gate.follow()
+
+    def overloaded(self, upstream: Upstream) -> None:
+        """The upstream had too much to do."""
+        gate = self._gates.get(upstream.name)
+        if gate is not None and gate.limit is not None:
+            gate.limit.refused(self._clock.monotonic())
+            gate.follow()
+
+    def describe(self, upstream: Upstream) -> dict[str, Any]:
+        """The form shown under `/admin/status`."""
+        crowd, gate = self.crowd(upstream), self._gates.get(upstream.name)
+        shown = {"limit": crowd.limit, "in_flight": crowd.in_flight, "queued": crowd.queued}
+        return shown if gate is None or gate.limit is None else {**shown, "auto": gate.limit.describe()}
+
     def crowd(self, upstream: Upstream) -> Crowd:
         gate = self._gates.get(upstream.name)
         if gate is None:
@@ -75,13 +97,16 @@ class Admission:
 class Gate:
     """One upstream: who waits for real, and the timer that wakes them when it is only the pace they wait for."""
 
-    __slots__ = ("_clock", "_timer", "_waiting", "slots")
+    __slots__ = ("_clock", "_timer", "_waiting", "limit", "slots")
 
     def __init__(self, upstream: Upstream, clock: Clock) -> None:
         self._clock = clock
         self._waiting: dict[Claim, asyncio.Future[None]] = {}
         self._timer: asyncio.TimerHandle | None = None
         self.slots = Slots(upstream.slots, Pace(upstream.pace), self._settled)
+        bounds = upstream.slots.bounds
+        self.limit = None if bounds is None else Limit(upstream.slots.limit, bounds.least, bounds.most)
+        """Where it is found out."""
 
     @property
     def is_empty(self) -> bool:
@@ -104,7 +129,23 @@ class Gate:
 
     def resize(self, upstream: Upstream) -> None:
         self.slots.pace.limits = upstream.pace
-        self.slots.resize(upstream.slots, self._clock.monotonic())
+        limits, bounds = upstream.slots, upstream.slots.bounds
+        if bounds is None:
+            self.limit = None
+        elif self.limit is None:
+            self.limit = Limit(limits.limit, bounds.least, bounds.most)
+        else:
+            self.limit.bound(bounds.least, bounds.most)
+            limits = limits.at(self.limit.value)
+        self._resize(limits)
+
+    def follow(self) -> None:
+        """Let as many in as was found out."""
+        if self.limit is not None and self.limit.value != self.slots.limits.limit:
+            self._resize(self.slots.limits.at(self.limit.value))
+
+    def _resize(self, limits: SlotLimits) -> None:
+        self.slots.resize(limits, self._clock.monotonic())
         self._watch_pace()
 
     async def _wait(self, claim: Claim, patience: float) -> None:

@@ -79,8 +79,16 @@ class Delivery:
     """What was fetched for an upstream that does not fetch, by address."""
 
 
-Heard = Callable[[Target, Secret, Mapping[str, str]], None]
-"""Told of the headers of every answer that an upstream gives to a key."""
+@dataclass(frozen=True, slots=True)
+class Ears:
+    """Who is told of answers, where somebody learns from them.
+
+    `heard`: the headers of an answer that an upstream gave to a key. `began`: the first word of a stream is here, so
+    many tokens of prompt and seconds after it was asked for.
+    """
+
+    heard: Callable[[Target, Secret, Mapping[str, str]], None]
+    began: Callable[[Upstream, int, float], None]
 
 
 class Attempts:
@@ -94,11 +102,11 @@ class Attempts:
         ready: Readying,
         clock: Clock,
         compile_schema: CompileSchema,
-        heard: Heard,
+        ears: Ears,
         pictures: Pictures | None = None,
     ) -> None:
         self._pictures = pictures
-        self._heard = heard
+        self._ears = ears
         self._transport = transport
         self._offline = offline
         self._dialects = dialects
@@ -176,12 +184,16 @@ class Attempts:
         inbound, upstream = delivery.inbound, target.upstream
         hop, params = delivery.hop, params_of(delivery, target)
         if hop is not None:
-            params = {**params, **hop.params(inbound.body)}
+            hop.check()
         spoken = self._dialects[spoken_at(target, inbound.dialect, inbound.body, params)]
+        if delivery.story is not None:
+            spoken = delivery.story.ask_in(spoken, is_last=delivery.journey.tries + 1 >= delivery.most_tries)
         created = int(delivery.journey.at.timestamp())
         try:
             if upstream.fetches_images and self._pictures is not None:
                 inbound, delivery.pictures = await self._pictures.brought(inbound, delivery.pictures or {})
+            if hop is not None:
+                params = {**params, **hop.params(inbound.body)}
             crossing = cross(delivery.dialect, spoken, inbound, target, params, created, self._compile_schema)
             if delivery.journey.decision is not None and delivery.journey.decision.strict_translation:
                 insist(crossing)
@@ -239,7 +251,7 @@ class Attempts:
         ends = asyncio.get_running_loop().time() + request.timeouts.attempt
         response = await transport.send(request)
         if upstream.meters:
-            self._heard(target, key, response.headers)
+            self._ears.heard(target, key, response.headers)
         if 200 <= response.status < 300:
             return response, request.timeouts
         try:
@@ -280,6 +292,9 @@ class Attempts:
             try:
                 held = await hold_until_begun(response, passage)
                 vigil.begun()
+                if target.upstream.slots.bounds is not None:
+                    seconds = asyncio.get_running_loop().time() - asked
+                    self._ears.began(target.upstream, tokens_of(delivery.size), seconds)
                 if number == 0 and delivery.hop is None:
                     await self._begin(delivery, target, crossing)
                 if held:
@@ -294,6 +309,8 @@ class Attempts:
                 self._part(response, passage)
                 if passage.begun:
                     self._account(delivery, target, passage)
+                    if delivery.story is not None:
+                        delivery.story.note(target, passage.checkpoint)
 
     async def _begin(self, delivery: Delivery, target: Target, crossing: Crossing) -> None:
         """The commit: from here on this target answers, or the client is told that it broke off."""

@@ -7,6 +7,7 @@ import asyncio
 from proxy.core.errors import ErrorKind, ProxyError
 from proxy.engine.admission import come_back
 from proxy.engine.live import Live
+from proxy.policy.slots import SHED
 
 SMALL = 64 << 10
 """Bytes; bodies up to this size are taken as long as the number of requests allows it."""
@@ -49,6 +50,12 @@ class Door:
     def has_room(self, size: int) -> bool:
         """Whether a body that turns out to have `size` bytes more may come in."""
         return self.buffered + size <= self._live.server.max_buffered
+
+
+def check_batch(live: Live) -> None:
+    """Raises OVERLOADED for what can wait, while SHED of the requests that the process takes are inside."""
+    if live.under_way >= SHED * live.server.max_in_flight:
+        raise _overloaded()
 
 
 class Hold:

@@ -16,6 +16,7 @@ from proxy.core.secret import Secret
 from proxy.engine.admission import Admission
 from proxy.engine.attempt import STREAM_HEAD, Attempts, Delivery
 from proxy.engine.course import course
+from proxy.engine.door import check_batch
 from proxy.engine.health import NO_KEY
 from proxy.engine.heartbeat import Heartbeat
 from proxy.engine.hedge import Hedging
@@ -28,6 +29,7 @@ from proxy.engine.verdict import exhausted, rejection
 from proxy.policy.breaker import PROBE_PATIENCE
 from proxy.policy.first_token import patience
 from proxy.policy.retry import Situation, first_byte_by, most_tries, pause
+from proxy.policy.slots import BATCH
 from proxy.routing.contents import read_contents
 from proxy.routing.facts import AUTO, Facts
 from proxy.synth.answer import LEVELS
@@ -35,6 +37,8 @@ from proxy.wire.dialects import InboundDialect, is_resumable
 
 OPERATOR = 1_000_000
 """The priority of requests with an admin key."""
+_TOO_MUCH = (ErrorKind.OVERLOAD, ErrorKind.FIRST_BYTE_TIMEOUT, ErrorKind.FIRST_TOKEN_TIMEOUT)
+"""What an upstream does that has more requests than it bears."""
 
 
 class Engine:
@@ -72,6 +76,8 @@ class Engine:
         patience = decision.deadline if inbound.peek.stream else min(decision.deadline, first_byte)
         deadline = journey.started + patience
         priority = _priority(inbound, snapshot)
+        if priority < 0:
+            check_batch(self.live)
         delivery = Delivery(
             journey, inbound, dialect, reply, snapshot, None, deadline, len(inbound.body), priority,
             most_tries(decision.max_attempts, inbound.headers),
@@ -263,10 +269,13 @@ class Engine:
         """Wait for a slot at the upstream, then try; that none came free in time is a failure like others."""
         try:
             async with self.admission.slot(target.upstream, delivery.priority, delivery.deadline):
-                return await self._try(delivery, target, key)
-        except UpstreamFailure as failure:
-            delivery.journey.failures.append((str(target), failure))
-            return failure
+                failure = await self._try(delivery, target, key)
+        except UpstreamFailure as refused:
+            delivery.journey.failures.append((str(target), refused))
+            return refused
+        if failure is not None and failure.kind in _TOO_MUCH:
+            self.admission.overloaded(target.upstream)
+        return failure
 
     async def _try(self, delivery: Delivery, target: Target, key: Secret) -> UpstreamFailure | None:
         """None if the client has its answer; raises ProxyError if no other target may be tried."""
@@ -292,10 +301,12 @@ class Engine:
 
 
 def _priority(inbound: Inbound, snapshot: Snapshot) -> int:
-    """The plan's; an operator's own requests go before all others."""
+    """The plan's; an operator's own requests go before all others, and what can wait comes after them."""
     if inbound.is_admin:
         return OPERATOR
     plan = snapshot.plans.get(inbound.tenant.plan or "")
+    if inbound.peek.is_batch or (plan is not None and plan.batch):
+        return BATCH
     return plan.priority if plan is not None else 0
 
 

@@ -11,6 +11,8 @@ Rules:
     4. Where there is no place left in line, those who have waited too long make room, then the newest of the lowest
        priority, if it is lower than the newcomer's.
     5. Nobody gets in line whose turn, by the pace alone, would come too late.
+    6. Batch, whose priority is below 0, is turned away while anybody waits or SHED of the slots are held: the rest is
+       left to those who cannot wait.
 
 After Facebook's adaptive LIFO and CoDel (Maurer, "Fail at Scale", ACM Queue 13/8, 2015).
 
@@ -25,8 +27,11 @@ from collections import deque
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from enum import Enum
+from typing import Annotated, Literal, Self
 
-from proxy.core.decision import SlotLimits
+from pydantic import Field, model_validator
+
+from proxy.core.decision import Bounds, SlotLimits
 from proxy.fields import Count, Duration, Section, Whole
 from proxy.policy.pace import Pace
 
@@ -37,6 +42,9 @@ LATE = 0.1
 WINDOW = 1.0
 """Seconds."""
 TURN = 4
+SHED = 0.8
+BATCH = -1_000_000
+"""The priority of what can wait."""
 
 _CLOUD = 64
 _LOCAL = 4
@@ -45,8 +53,13 @@ _LOCAL = 4
 class SlotsConfig(Section):
     """How many requests the upstream works on at once, and who waits."""
 
-    limit: Count | None = None
-    """Requests in flight at the same time. Cloud 64, local 4."""
+    limit: Annotated[Literal["auto"] | Count, Field(union_mode="left_to_right")] | None = None
+    """Requests in flight at the same time. Cloud 64, local 4. `auto` begins there and finds out how many the upstream
+    bears: how soon streamed answers begin tells, so it needs callers that stream."""
+    least: Count = 1
+    """Under `auto`, the limit never falls below this."""
+    most: Count = 256
+    """Under `auto`, the limit never grows beyond this."""
     queue: Whole | None = None
     """How many more may wait for a slot; twice the limit if not written."""
     wait: Duration = 5.0
@@ -54,8 +67,18 @@ class SlotsConfig(Section):
 
     def limits(self, *, is_local: bool) -> SlotLimits:
         """As the policy knows it."""
-        limit = self.limit or (_LOCAL if is_local else _CLOUD)
+        usual = _LOCAL if is_local else _CLOUD
+        if self.limit == "auto":
+            bounds = Bounds(self.least, self.most, self.queue)
+            return SlotLimits(wait=self.wait, bounds=bounds).at(min(self.most, max(self.least, usual)))
+        limit = self.limit or usual
         return SlotLimits(limit, 2 * limit if self.queue is None else self.queue, self.wait)
+
+    @model_validator(mode="after")
+    def _is_a_range(self) -> Self:
+        if self.least > self.most:
+            raise ValueError("`least` is more than `most`")
+        return self
 
 
 class Standing(Enum):
@@ -95,7 +118,9 @@ class Slots:
         """A claim that is granted at once, waits for at most `patience` seconds, or is over: no place in line."""
         claim = Claim(priority, now, now + patience)
         self.advance(now)
-        if not self.waiting and self._is_free(now):
+        if priority < 0 and (self.waiting or self.held >= SHED * self.limits.limit):
+            claim.standing = Standing.OVER
+        elif not self.waiting and self._is_free(now):
             self._note_delay(0.0, now)
             self._grant(claim, now)
         elif self._has_place(claim, now):
@@ -195,7 +220,8 @@ class Slots:
         return (next(iter(line)) for line in self._lines.values())
 
     def _head_start(self, claim: Claim) -> float:
-        return min(claim.priority * HEAD_START, self.limits.wait / 2)
+        most = self.limits.wait / 2
+        return max(-most, min(most, claim.priority * HEAD_START))
 
     def _note_delay(self, delay: float, now: float) -> None:
         """Keep the least delay of the last WINDOW at the left end; the last one is kept however old it is."""

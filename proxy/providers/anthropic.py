@@ -70,14 +70,12 @@ PROVIDER = Provider(
     speaks={"anthropic_messages": "/v1/messages"},
     auth=_auth,
     classify=classify,
-    meters=tuple(
-        Meter(counts, f"anthropic-ratelimit-{what}-remaining", f"anthropic-ratelimit-{what}-reset")
-        for counts, what in (
-            ("requests", "requests"),
-            ("requests", "output-tokens"),  # without any no answer can begin
-            ("tokens", "input-tokens"),
-            ("tokens", "tokens"),
-        )
+    meters=(
+        Meter("requests", "anthropic-ratelimit-requests-remaining", "anthropic-ratelimit-requests-reset"),
+        # Without any no answer can begin.
+        Meter("requests", "anthropic-ratelimit-output-tokens-remaining", "anthropic-ratelimit-output-tokens-reset"),
+        Meter("tokens", "anthropic-ratelimit-input-tokens-remaining", "anthropic-ratelimit-input-tokens-reset"),
+        Meter("tokens", "anthropic-ratelimit-tokens-remaining", "anthropic-ratelimit-tokens-reset"),
     ),
     key_env="ANTHROPIC_API_KEY",
     models_path="/v1/models?limit=1000",  # without it, the first twenty

@@ -45,6 +45,7 @@ _REMEDY: Final = {
     "stream": "Send true or false.",
 }
 _TOP: Final = msgspec.json.Decoder(dict[str, msgspec.Raw])
+_BATCH: Final = ("flex", "batch")  # tiers of callers who would rather wait than pay
 _ALIASES: Final = {"max_tokens": "max_completion_tokens", "max_completion_tokens": "max_tokens"}
 
 
@@ -64,6 +65,7 @@ class Head(msgspec.Struct):
     max_tokens: Length | None = None
     user: str | None = None
     metadata: dict[str, str] | None = None
+    service_tier: Any = None
 
 
 def read_head(body: bytes, decoder: msgspec.json.Decoder[T]) -> T:
@@ -98,6 +100,7 @@ def peek_of(head: Head, max_tokens: int | None) -> Peek:
         max_tokens=max_tokens,
         user=head.user,
         metadata=head.metadata or {},
+        is_batch=head.service_tier is not None and head.service_tier in _BATCH,
     )
 
 

@@ -8,6 +8,7 @@ import json
 import pytest
 
 from proxy.config.load import loads
+from proxy.core.clock import FakeClock
 from tests.e2e.conftest import running
 from tests.e2e.harness import ADMIN, CHAT, ENVIRONMENT, Proxy, document, upstream
 from tests.e2e.test_disconnect import post
@@ -188,3 +189,64 @@ async def test_requests_keep_their_distance(serve, one):
     arrived = [seen.arrived for seen in one.seen]
     assert len(arrived) == 4
     assert arrived[-1] - arrived[0] >= 0.25  # three distances, less what the first was late
+
+
+async def test_batch_is_turned_away_first_at_an_upstream(serve, one):
+    """At four fifths of its slots: by the plan, or by what the request says of itself."""
+    tenants = {"night": tenant("night-key", plan="night"), "day": {"anonymous": True}}
+    plans = {"night": {"batch": True, "priority": 9}}
+    proxy = await serve(document({"one": upstream(one, slots={"limit": 5})}, tenants=tenants, plans=plans))
+    night = NEVER | {"authorization": "Bearer night-key"}
+    gates = gated(one, 5)
+    calls = [asyncio.create_task(proxy.chat(night, model=f"m{number}")) for number in range(4)]
+    await one.arrived(4)
+    for headers, fields in ((night, {}), (NEVER, {"service_tier": "flex"}), (NEVER, {"service_tier": "batch"})):
+        refused = await proxy.chat(headers, **fields)
+        assert (refused.status, refused.error["code"]) == (503, "server_overloaded")
+        assert 1 <= int(refused.headers["retry-after"]) <= 5
+    calls.append(asyncio.create_task(proxy.chat(model="m4", service_tier="default")))
+    await one.arrived(5)
+    for gate in gates:
+        gate.open()
+    assert {answer.status for answer in await asyncio.gather(*calls)} == {200}
+
+
+async def test_batch_is_turned_away_first_by_the_process(serve, one):
+    proxy = await serve(document({"one": upstream(one)}, server={"max_in_flight": 5}))
+    gates = gated(one, 5)
+    calls = [asyncio.create_task(proxy.chat(model=f"m{number}")) for number in range(4)]
+    await one.arrived(4)
+    refused = await proxy.chat(service_tier="flex")
+    assert (refused.status, refused.error["code"], refused.headers["x-should-retry"]) == (
+        503, "server_overloaded", "true",
+    )  # fmt: skip
+    assert (await proxy.chat(AS_ADMIN, service_tier="flex")).status == 200
+    calls.append(asyncio.create_task(proxy.chat(model="m4")))
+    await one.arrived(6)
+    for gate in gates:
+        gate.open()
+    assert {answer.status for answer in await asyncio.gather(*calls)} == {200}
+
+
+async def test_a_limit_that_is_found_out_is_shown(serve, one):
+    """An upstream that says it is overloaded gets fewer; that streams begin is heard of."""
+    clock = FakeClock()
+    proxy = await serve(document({"one": upstream(one, slots={"limit": "auto", "least": 2, "most": 40})}), clock)
+    assert (await proxy.chat(stream=True)).text == "Hello, world!"
+    shown = await crowd(proxy)
+    assert shown == {
+        "limit": 40, "in_flight": 0, "queued": 0,
+        "auto": {"least": 2, "most": 40, "lag": 1.0, "in_review": False},
+    }  # fmt: skip
+    one.script(Script(status=503), times=2)
+    await proxy.chat(stream=True)
+    assert (await crowd(proxy))["limit"] == int(40 * 0.75**2)
+    gate = one.gate()
+    one.script(Script(before_first=gate), times=20)
+    calls = [asyncio.create_task(proxy.chat(stream=True)) for _ in range(20)]
+    await one.arrived(3 + 20)
+    clock.advance(2)
+    gate.open()
+    await asyncio.gather(*calls)
+    shown = await crowd(proxy)
+    assert (shown["limit"], shown["auto"]["in_review"]) == (10, True)

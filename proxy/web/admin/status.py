@@ -92,7 +92,7 @@ class Status:
             "key_pool": self._live.health.describe_keys(upstream),
             "throttled": self._throttled(upstream),
             "in_flight": self._live.requests_at(upstream.name),
-            "slots": None if upstream.offline else self._admission.crowd(upstream),
+            "slots": None if upstream.offline else self._admission.describe(upstream),
             "models_listed": None if listed is None else len(listed),
             "breaker": None if upstream.offline else self._live.health.describe(upstream.name),
             **self._live.statistics.of(upstream.name).describe(),

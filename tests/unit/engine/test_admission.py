@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from proxy.core.clock import FakeClock
-from proxy.core.decision import PaceLimits, SlotLimits, Upstream
+from proxy.core.decision import Bounds, PaceLimits, SlotLimits, Upstream
 from proxy.core.errors import ErrorKind, UpstreamFailure
 from proxy.engine.admission import Admission, Crowd
 from tests.unit.engine.virtual import run
@@ -187,3 +187,54 @@ def test_whatever_happens_the_limit_holds_and_nothing_is_left(
         assert len(asyncio.all_tasks()) == 1
 
     run(scene())
+
+
+AUTO = SlotLimits(4, 100, 1e6, Bounds(1, 32, 100))
+
+
+async def answer(admission: Admission, at: Upstream, capacity: asyncio.Semaphore) -> None:
+    """A request whose first token takes a second once the upstream works on it."""
+    async with admission.slot(at, 0, FAR):
+        loop = asyncio.get_running_loop()
+        asked = loop.time()
+        async with capacity:
+            await asyncio.sleep(1.0)
+            admission.began(at, 100, loop.time() - asked)
+
+
+@in_virtual_time
+async def test_a_limit_is_found_out(admission: Admission) -> None:
+    at, capacity = place(AUTO), asyncio.Semaphore(12)
+
+    async def client() -> None:
+        for _ in range(200):
+            await answer(admission, at, capacity)
+
+    work = [asyncio.create_task(client()) for _ in range(30)]
+    await asyncio.sleep(150)
+    assert 10 <= admission.crowd(at).limit <= 24
+    shown = admission.describe(at)
+    assert (shown["in_flight"], shown["limit"]) == (admission.crowd(at).in_flight, admission.crowd(at).limit)
+    assert (shown["auto"]["least"], shown["auto"]["most"]) == (1, 32)
+
+    found = admission.crowd(at).limit
+    admission.adopt([place(replace(AUTO, wait=7.0))])
+    assert admission.crowd(at).limit == found
+    admission.adopt([place(SlotLimits(3, 100, 1e6))])
+    assert admission.crowd(at).limit == 3
+    assert "auto" not in admission.describe(at)
+    await asyncio.gather(*work)
+    assert admission.crowd(at) == Crowd(3, 0, 0)
+
+
+@in_virtual_time
+async def test_who_waits_is_let_in_when_the_limit_grows(admission: Admission) -> None:
+    at = place(SlotLimits(2, 8, 1e6, Bounds(1, 32)))
+    admission.overloaded(at)
+    await visit(admission, at)
+    admission.overloaded(at)
+    assert admission.crowd(at).limit == 1
+    first, second = (asyncio.create_task(visit(admission, at, 100.0)) for _ in range(2))
+    await asyncio.sleep(1)
+    admission.adopt([place(SlotLimits(2, 8, 1e6, Bounds(2, 32)))])
+    assert [await first, await second] == [1001.0, 1002.0]

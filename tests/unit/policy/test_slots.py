@@ -8,9 +8,9 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
 from proxy.core.clock import FakeClock
-from proxy.core.decision import PaceLimits, SlotLimits
+from proxy.core.decision import Bounds, PaceLimits, SlotLimits
 from proxy.policy.pace import Pace
-from proxy.policy.slots import LATE, Claim, Slots, SlotsConfig, Standing
+from proxy.policy.slots import BATCH, LATE, Claim, Slots, SlotsConfig, Standing
 
 
 class Scene:
@@ -339,3 +339,34 @@ class Limited(Crowd):
 TestCrowd = Crowd.TestCase
 TestLimited = Limited.TestCase
 TestCrowd.settings = TestLimited.settings = settings(max_examples=60, stateful_step_count=40, deadline=None)
+
+
+@pytest.mark.parametrize(("limit", "granted"), [(1, 1), (4, 4), (5, 4), (10, 8), (64, 52)])
+def test_batch_is_turned_away_at_four_fifths_of_the_limit(limit: int, granted: int) -> None:
+    scene = Scene(limit=limit)
+    claims = [scene.ask(BATCH) for _ in range(limit + 1)]
+    standings = [claim.standing for claim in claims]
+    assert standings == [Standing.GRANTED] * granted + [Standing.OVER] * (limit + 1 - granted)
+    assert [scene.ask().standing for _ in range(limit - granted)] == [Standing.GRANTED] * (limit - granted)
+    assert scene.ask().standing is Standing.WAITING
+
+
+def test_batch_never_waits_behind_anybody() -> None:
+    scene = Scene()
+    first = scene.ask()
+    waiting = scene.ask()
+    assert scene.ask(BATCH).standing is Standing.OVER
+    assert scene.serve(first) is waiting
+
+
+def test_a_limit_may_be_found_out() -> None:
+    local, cloud = (SlotsConfig(limit="auto").limits(is_local=is_local) for is_local in (True, False))
+    assert [(slots.limit, slots.queue, slots.bounds) for slots in (local, cloud)] == [
+        (4, 8, Bounds(1, 256)),
+        (64, 128, Bounds(1, 256)),
+    ]
+    narrow = SlotsConfig(limit="auto", least=8, most=16, queue=3).limits(is_local=False)
+    assert (narrow.limit, narrow.queue, narrow.at(9).queue) == (16, 3, 3)
+    assert local.at(9).queue == 18
+    with pytest.raises(ValueError, match="`least` is more than `most`"):
+        SlotsConfig(limit="auto", least=9, most=8)
