@@ -14,9 +14,9 @@ Pure: `now` is monotonic seconds.
 from __future__ import annotations
 
 from enum import Enum
-from typing import Annotated, Literal, Self
+from typing import Annotated, Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field
 
 from proxy.core.decision import Checking
 from proxy.fields import Count, Duration, Section
@@ -30,19 +30,13 @@ class HealthConfig(Section):
     """How a server of one's own is looked after: it is asked for its list of models, which costs nothing."""
 
     every: _Every = 10.0
-    """How often it is asked; `never` looks only at how requests end."""
+    """Time between two checks; `never` looks only at how requests end."""
     timeout: Annotated[Duration, Field(gt=0)] = 2.0
     """How long the whole list may take."""
     fall: Count = 3
     """Bad checks in a row after which it is down: requests pass over it, if there is anything else."""
     rise: Count = 2
     """Good checks in a row after which it is up again."""
-
-    @model_validator(mode="after")
-    def _one_at_a_time(self) -> Self:
-        if self.every != "never" and self.timeout > self.every:
-            raise ValueError("`timeout` is not longer than `every`: one check at a time")
-        return self
 
     def limits(self) -> Checking | None:
         """As the policy knows it; None: never."""

@@ -9,6 +9,8 @@ Pure: times are monotonic seconds.
 
 from __future__ import annotations
 
+from collections import deque
+
 BLOCKED = 1.0
 """Seconds of standstill from which on the loop counts as blocked."""
 
@@ -25,24 +27,27 @@ def grace(due: float, now: float) -> float:
 class Lag:
     """Told of each tick of a clock in the loop, which should come every `period` seconds."""
 
-    __slots__ = ("_last", "_period", "_worst", "_worst_at")
+    __slots__ = ("_last", "_late", "_period")
 
     def __init__(self, period: float, now: float) -> None:
         self._period = period
         self._last = now
-        self._worst = 0.0
-        self._worst_at = float("-inf")
+        self._late: deque[tuple[float, float]] = deque()  # when, and by how much
 
     def tick(self, now: float) -> float:
         """A tick has come; by how many seconds too late."""
         late = max(0.0, now - self._last - self._period)
         self._last = now
-        if late >= self.worst(now):
-            self._worst, self._worst_at = late, now
+        self._forget(now)
+        if late > _LATE:
+            self._late.append((now, late))
         return late
 
     def worst(self, now: float) -> float:
         """The longest delay of the last moments, in seconds; that of a tick that is due and has not come counts too."""
-        pending = now - self._last - self._period
-        remembered = self._worst if now - self._worst_at < _LATELY else 0.0
-        return max(remembered, pending, 0.0)
+        self._forget(now)
+        return max([0.0, now - self._last - self._period, *(late for _, late in self._late)])
+
+    def _forget(self, now: float) -> None:
+        while self._late and self._late[0][0] <= now - _LATELY:
+            self._late.popleft()

@@ -80,6 +80,7 @@ class StillView:
     warm: Mapping[str, frozenset[str]] = field(default_factory=dict)
     facts: Mapping[str, Told] = field(default_factory=dict)
     down: frozenset[str] = frozenset()
+    pauses: Mapping[str, str] = field(default_factory=dict)
     opened: frozenset[str] = frozenset({"offline/stale"})
     throttled: frozenset[str] = frozenset()
     first_tokens: Mapping[str, float] = field(default_factory=dict)
@@ -101,8 +102,8 @@ class StillView:
     def why_down(self, upstream: str) -> str:  # noqa: ARG002 — it is assumed without a cause
         return ""
 
-    def paused(self, upstream: str) -> str | None:  # noqa: ARG002 — nobody has said anything
-        return None
+    def paused(self, upstream: str) -> str | None:
+        return self.pauses.get(upstream)
 
     def is_open(self, target: Target) -> bool:
         return str(target) in self.opened or str(target) in self.throttled

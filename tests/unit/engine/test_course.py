@@ -5,12 +5,13 @@ from __future__ import annotations
 import pytest
 
 from proxy.core.clock import FakeClock
-from proxy.core.decision import Target
+from proxy.core.decision import Checking, Target
 from proxy.core.errors import ErrorKind
 from proxy.engine.course import course
 from proxy.engine.health import Health
 from proxy.engine.service import Service
 from proxy.policy.breaker import BreakerConfig
+from proxy.policy.checkup import Finding
 from tests.unit.routing.given import upstream
 
 A, B, C, D = (Target(upstream(name), "m") for name in "abcd")
@@ -20,7 +21,8 @@ RULES = Target(upstream("offline", offline=True), "rules")
 class World:
     def __init__(self) -> None:
         self.clock = FakeClock(now=100.0)
-        self.health = Health(self.clock, lambda: 0.5, lambda _name: BreakerConfig(consecutive=1), Service(self.clock))
+        self.service = Service(self.clock)
+        self.health = Health(self.clock, lambda: 0.5, lambda _name: BreakerConfig(consecutive=1), self.service)
         self.skipped: list[tuple[str, ErrorKind, float | None]] = []
 
     def end(self, target: Target, kind: ErrorKind | None) -> None:
@@ -30,6 +32,12 @@ class World:
         """One after another, a second apart."""
         for target in targets:
             self.end(target, ErrorKind.FAULT)
+            self.clock.advance(1)
+
+    def take_down(self, *targets: Target) -> None:
+        """By their checks; one after another, a second apart."""
+        for target in targets:
+            self.service.note(target.upstream, Finding.BAD, "refused", Checking(fall=1))
             self.clock.advance(1)
 
     def asked(self, *candidates: Target) -> list[str]:
@@ -97,3 +105,40 @@ def test_the_state_is_looked_at_when_a_targets_turn_comes(world):
     assert next(asked) is A
     world.open(B)
     assert list(asked) == []
+
+
+def test_who_is_down_rests_like_who_has_an_open_breaker(world):
+    world.take_down(C, A)
+    assert world.asked(A, B, RULES) == ["b", "offline"]
+    assert world.skipped == [("a", ErrorKind.RESTING, 1.0)]
+    assert world.asked(A, RULES) == ["offline"]
+    assert world.asked(A, B, C, RULES) == ["b", "c", "offline"]
+
+
+def test_when_all_are_down_one_request_a_second_is_sent_nevertheless(world):
+    """It goes to the one that has been down for longest."""
+    world.take_down(B, A)
+    assert world.asked(A, B, RULES) == ["b", "offline"]
+    ticket = world.health.enter(B)
+    assert world.asked(A, B, RULES) == ["offline"]
+    world.health.settle(B, ticket, None)
+    world.clock.advance(1)
+    assert world.asked(A, B, RULES) == ["b", "offline"]
+
+
+def test_who_is_in_maintenance_is_not_even_the_last_resort(world):
+    world.service.pause("a", "new disk", "abcd1234", 60.0)
+    assert world.asked(A, RULES) == ["offline"]
+    assert world.skipped == [("a", ErrorKind.MAINTENANCE, 60.0)]
+    world.open(B)
+    assert world.asked(A, B, RULES) == ["offline"]
+    world.clock.advance(60)
+    assert world.asked(A, B, RULES) == ["a", "b", "offline"]
+
+
+def test_maintenance_that_begins_while_a_request_walks_is_heeded(world):
+    asked = course((A, B), world.health, world._skip)
+    assert next(asked) is A
+    world.service.pause("b", "new disk", "abcd1234")
+    assert list(asked) == []
+    assert world.skipped == [("b", ErrorKind.MAINTENANCE, None)]

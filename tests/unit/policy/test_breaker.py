@@ -222,6 +222,30 @@ def test_who_insists_is_told_when(target):
     assert target.state is State.CLOSED
 
 
+def test_who_is_known_to_be_well_is_probed_at_once_and_rests_shortly_if_it_is_not(target):
+    for _ in range(4):
+        target.fail(5)
+        target.wait_for_probes()
+    target.fail()
+    assert target.pause() > USUAL.pause
+    target.breaker.hurry(target.clock.now)
+    assert (target.state, target.is_open) == (State.HALF_OPEN, False)
+    target.fail()
+    assert target.pause() == USUAL.pause
+
+
+def test_there_is_nothing_to_hurry_where_it_is_not_open(target):
+    target.breaker.hurry(target.clock.now)
+    assert target.state is State.CLOSED
+    target.fail(5)
+    target.wait_for_probes()
+    probe = target.enter()
+    target.breaker.hurry(target.clock.now)
+    assert target.is_open
+    target.end(probe, 0.0)
+    assert target.state is State.HALF_OPEN
+
+
 def test_the_settings_may_change_while_it_lives(target):
     target.fail(3)
     target.breaker.config = BreakerConfig(consecutive=4)

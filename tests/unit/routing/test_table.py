@@ -247,6 +247,14 @@ def test_what_is_down_or_open_is_the_last_resort() -> None:
     assert places(candidates) == ["third/c", "cloud/a", "other/b", *LAST]
 
 
+def test_what_is_in_maintenance_is_left_out_and_says_why() -> None:
+    view = StillView(pauses={"cloud": "in maintenance: new disk"})
+    decision = table(route("r", "cloud/a", "other/b")).decide(facts(), view)
+
+    assert places(decision.candidates) == ["other/b", *LAST]
+    assert [(step.subject, step.why) for step in decision.why] == [("cloud/a", "in maintenance: new disk")]
+
+
 class TestThrottled:
     """What a cloud turns away goes to one's own machines first, from the place of the throttled one on."""
 
