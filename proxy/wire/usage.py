@@ -11,12 +11,14 @@ _MOST = 2**53
 
 
 def read_usage(usage: Any) -> Usage | None:
-    """The counts, made plausible (none negative, parts no larger than the whole); None if there are none.
+    """The counts, parts no larger than the whole; None if there are none, or none that can be: then others must count.
 
     Cached tokens are in `prompt_tokens_details.cached_tokens`, or in `prompt_cache_hit_tokens`. Some servers leave the
     reasoning tokens out of `completion_tokens` but in `total_tokens`; they are put back.
     """
     if not isinstance(usage, dict) or not ("prompt_tokens" in usage or "completion_tokens" in usage):
+        return None
+    if not all(_is_count(usage.get(name)) for name in ("prompt_tokens", "completion_tokens")):
         return None
     prompt, completion = _count(usage, "prompt_tokens"), _count(usage, "completion_tokens")
     details, output = usage.get("prompt_tokens_details"), usage.get("completion_tokens_details")
@@ -69,8 +71,11 @@ def write_usage(usage: Usage) -> dict[str, Any]:
 
 def _count(holder: Any, name: str) -> int:
     value = holder.get(name) if isinstance(holder, dict) else None
+    return int(value) if value is not None and _is_count(value) else 0
+
+
+def _is_count(value: Any) -> bool:
+    """True for what may be a number of tokens, or is not told."""
     if value is None:
-        return 0
-    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value <= _MOST:
-        return 0
-    return int(value)
+        return True
+    return isinstance(value, int | float) and not isinstance(value, bool) and 0 <= value <= _MOST

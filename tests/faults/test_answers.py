@@ -4,17 +4,23 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from typing import Any
 
+import pytest
+
+from proxy.core.clock import FakeClock, SystemClock
 from proxy.core.usage import UsageRecord
 from tests.e2e.harness import Answer
 from tests.faults.scenario import Fault, play, plays
-from tests.faults.stage import Stage
+from tests.faults.stage import FIRST_WORDS, NO_OFFLINE, SECOND_WORDS, Stage
 from tests.upstream import Script, Usage
 
+MODES = pytest.mark.parametrize("stream", [False, True], ids=["whole", "stream"])
 TWICE = ("one fault", "one fault", "two success")
 REFUSED = ("one not_an_answer", "two success")
 POOL = {"keys": ["${FAULT_KEY_0}", "${FAULT_KEY_1}"]}
 MONEY = {"code": "insufficient_quota", "type": "insufficient_quota", "message": "vendor-words"}
+FORBIDDEN = Script(status=403, error={"message": "vendor-words", "code": "model_not_found"})
 PAGE = b"<!doctype html><title>cdn-words</title><h1>Bad gateway</h1>"
 CHOICE = {"index": 0, "message": {"role": "assistant", "content": "Hello, world!"}, "finish_reason": "stop"}
 NAMES = ("google.internal", "169.254.169.254")
@@ -69,6 +75,11 @@ NOT_ANSWERS = {
     "no text": Script(body=b"\xff\xfe\x00\x01"),
 }
 
+
+def _saying(usage: Any) -> Script:
+    return Script(body=json.dumps({"choices": [CHOICE], "usage": usage}).encode())
+
+
 FAULTS = (
     Fault(
         number=17, name="500 once", one=(Script(status=500),), by="one", tries=("one fault", "one success"), hurts=1,
@@ -116,12 +127,12 @@ FAULTS = (
         unseen=(b"vendor-words",),
     ),
     Fault(
-        number=24, name="forbidden to this key", one=(Script(status=403),), by="one", config=POOL,
-        tries=("one auth", "one success"), hurts=0,
+        number=24, name="not for this key", one=(FORBIDDEN,), by="one", config=POOL,
+        tries=("one forbidden", "one success"), hurts=0, also=rests("forbidden", 600, "m"),
     ),
     Fault(
-        number=24, name="forbidden to all keys", one=Script(status=403, error={"message": "vendor-words"}),
-        tries=("one auth", "two success"), hurts=0, alone=(503, "upstream_auth"), unseen=(b"vendor-words",),
+        number=24, name="not for any key", one=FORBIDDEN, tries=("one forbidden", "two success"), hurts=0,
+        also=rests("forbidden", 600, "m"), alone=(503, "upstream_auth"), unseen=(b"vendor-words",),
     ),
     Fault(
         number=25, name="too long", hurts=0, tries=("one context", "two success"),
@@ -194,6 +205,18 @@ FAULTS = (
             "more reasoning than said": Usage(7, 4, reasoning=40),
         }.items()
     ),
+    *(
+        Fault(
+            number=33, name=name, one=_saying(usage), only="whole", by="one", tries=("one success",), hurts=0,
+            source="counted",
+        )
+        for name, usage in {
+            "negative": {"prompt_tokens": -7, "completion_tokens": 4},
+            "larger than any": {"prompt_tokens": 7, "completion_tokens": 2**63},
+            "a word": {"prompt_tokens": "seven", "completion_tokens": 4},
+            "no object": 11,
+        }.items()
+    ),
     Fault(
         number=34, name="another model", one=Script(model="gpt-9-turbo"), by="one", tries=("one success",), hurts=0,
         also=lambda _stage, _answer, record: _names(record, asked="m", answered="gpt-9-turbo"),
@@ -208,3 +231,155 @@ def _names(record: UsageRecord, asked: str, answered: str) -> None:
 @plays(FAULTS)
 async def test_fault(stage: Stage, fault: Fault, stream: bool, alone: bool) -> None:
     await play(stage, fault, stream, alone)
+
+
+@pytest.mark.fault(18)
+@MODES
+async def test_18_a_target_that_always_fails_is_left_alone(stage: Stage, stream: bool) -> None:
+    """After five failures nothing reaches it any more; a probe that succeeds brings it back."""
+    await stage.serve()
+    stage.one.script(Script(status=500), times=None)
+    answers = [await stage.ask(stream) for _ in range(10)]
+    assert {answer.text for answer in answers} == {SECOND_WORDS}
+    assert len(stage.one.seen) == 5
+    assert (await stage.health())["state"] == "open"
+    assert stage.told() == ("two success",)
+
+
+@pytest.mark.fault(24)
+async def test_24_the_key_serves_other_models(stage: Stage) -> None:
+    await stage.serve()
+    stage.one.script(FORBIDDEN, model="m", times=None)
+    for model, by in (("m", "two"), ("n", "one"), ("m", "two")):
+        assert (await stage.ask(model=model)).headers["x-failsoft-upstream"] == by
+    assert [seen.request.json["model"] for seen in stage.one.seen] == ["m", "n"]
+
+
+@pytest.mark.fault(26)
+@MODES
+async def test_26_an_absent_model_is_not_asked_for_a_minute(stage: Stage, stream: bool) -> None:
+    await stage.serve()
+    stage.one.script(Script(status=404), model="m")
+    for seconds, model, by in ((0, "m", "two"), (59, "m", "two"), (0, "n", "one"), (1, "m", "one")):
+        virtual(stage).advance(seconds)
+        answer = await stage.ask(stream, model=model)
+        assert answer.headers["x-failsoft-upstream"] == by, (seconds, model)
+    assert (await stage.health())["failures"] == 0
+
+
+@pytest.mark.fault(27)
+@MODES
+async def test_27_after_an_overload_traffic_comes_back_gently(stage: Stage, stream: bool) -> None:
+    """Half a failure each: ten open the breaker. Three probes close it, then the share grows for half a minute."""
+    await stage.serve()
+    stage.one.script(Script(status=529), times=None)
+    for _ in range(15):
+        assert (await stage.ask(stream)).text == SECOND_WORDS
+    assert len(stage.one.seen) == 10
+    stage.one.reset()
+    virtual(stage).advance(30)
+    shares = []
+    for _ in range(4):
+        answers = [await stage.ask(stream) for _ in range(20)]
+        shares.append(sum(answer.headers["x-failsoft-upstream"] == "one" for answer in answers))
+        virtual(stage).advance(12)
+    first, *_, last = shares
+    assert shares == sorted(shares)
+    assert first < 10 < last == 20
+
+
+@pytest.mark.fault(30)
+@MODES
+async def test_30_a_blocked_prompt_is_an_answer(stage: Stage, stream: bool) -> None:
+    """Nobody else is asked, and nobody is blamed: the vendor's filter has spoken."""
+    blocked = {"promptFeedback": {"blockReason": "SAFETY"}, "usageMetadata": {"promptTokenCount": 7}}
+    body = json.dumps(blocked).encode()
+    await stage.serve(one={"provider": "gemini"})
+    stage.one.script(Script(chunks=(b"data: " + body + b"\n\n",)) if stream else Script(body=body))
+    answer = await stage.ask(stream)
+    assert answer.status == 200
+    assert b'"finish_reason":"content_filter"' in answer.body
+    assert (answer.text, stage.told()) == ("", ("one success",))
+    assert not stage.two.seen
+
+
+@pytest.mark.fault(31)
+@MODES
+async def test_31_no_upstream_is_asked_after_the_deadline(stage: Stage, stream: bool) -> None:
+    """Blanks come for as long as the request may last: the client is told in time, and the upstream is not blamed."""
+    stage.clock = SystemClock()
+    route = {"name": "all", "match": {"model": "*"}, "use": ["one/*", "two/*"], "deadline": "500ms"}
+    await stage.serve(routes=[route], **NO_OFFLINE)
+    stage.one.script(Script(chunks=(b"\n",) * 10_000, between=0.01), times=None)
+    answer = await stage.ask(stream)
+    assert (answer.status, answer.error["code"]) == (504, "deadline_exceeded")
+    assert stage.told() == ("one deadline",)
+    assert (await stage.health())["failures"] == 0
+    assert not stage.two.seen
+
+
+@pytest.mark.fault(33)
+async def test_33_impossible_usage_in_a_stream(stage: Stage) -> None:
+    await stage.serve()
+    told = [
+        {"choices": [{"index": 0, "delta": {"content": FIRST_WORDS}, "finish_reason": "stop"}]},
+        {"choices": [], "usage": {"prompt_tokens": -7, "completion_tokens": 2**63}},
+    ]
+    frames = (b"data: " + json.dumps(one).encode() + b"\n\n" for one in told)
+    stage.one.script(Script(chunks=(*frames, b"data: [DONE]\n\n")))
+    assert (await stage.ask(stream=True)).text == FIRST_WORDS
+    (record,) = stage.records
+    assert (record.usage.source, record.usage.completion) == ("counted", 4)
+
+
+UNKNOWN = {
+    "compatible": [
+        {
+            "id": "x", "novelty": {"a": [1]}, "choices": [
+                {"index": 0, "novelty": 1, "delta": {"role": "oracle", "content": FIRST_WORDS, "aura": "blue"}},
+            ],
+        },
+        {"choices": [{"index": 0, "delta": {}, "finish_reason": "stop"}], "service_tier": "brand-new"},
+    ],
+    "anthropic": [
+        {"type": "message_start", "message": {"id": "x", "content": [], "usage": {"input_tokens": 7}, "novelty": 1}},
+        {"type": "novelty", "index": 0},
+        {"type": "content_block_start", "index": 0, "content_block": {"type": "aura", "colour": "blue"}},
+        {"type": "content_block_delta", "index": 0, "delta": {"type": "aura_delta", "colour": "green"}},
+        {"type": "content_block_stop", "index": 0},
+        {"type": "content_block_start", "index": 1, "content_block": {"type": "text", "text": ""}},
+        {"type": "content_block_delta", "index": 1, "delta": {"type": "text_delta", "text": FIRST_WORDS}},
+        {"type": "content_block_stop", "index": 1},
+        {"type": "message_delta", "delta": {"stop_reason": "enlightened"}, "usage": {"output_tokens": 4}},
+        {"type": "message_stop"},
+    ],
+    "gemini": [
+        {"novelty": 1, "candidates": [{"aura": "blue", "content": {"parts": [{"aura": {}}, {"text": FIRST_WORDS}]}}]},
+        {"candidates": [{"content": {"parts": [{"text": ""}]}, "finishReason": "ENLIGHTENED"}]},
+    ],
+}  # fmt: skip
+
+
+@pytest.mark.fault(35)
+@pytest.mark.parametrize("provider", UNKNOWN)
+async def test_35_what_nobody_knows_is_passed_over(stage: Stage, provider: str) -> None:
+    await stage.serve(one={"provider": provider})
+    end = (b"data: [DONE]\n\n",) if provider == "compatible" else ()
+    frames = (b"data: " + json.dumps(told).encode() + b"\n\n" for told in UNKNOWN[provider])
+    stage.one.script(Script(chunks=(*frames, *end)))
+    answer = await stage.ask(stream=True)
+    assert (answer.status, answer.text, answer.headers["x-failsoft-upstream"]) == (200, FIRST_WORDS, "one")
+    assert stage.told() == ("one success",)
+
+
+@pytest.mark.fault(35)
+async def test_35_what_nobody_knows_passes_in_a_whole_answer(stage: Stage) -> None:
+    await stage.serve()
+    told = {"novelty": {"a": [1]}, "choices": [CHOICE | {"aura": "blue", "finish_reason": "enlightened"}]}
+    stage.one.script(Script(body=json.dumps(told).encode()))
+    assert (await stage.ask()).json == told
+
+
+def virtual(stage: Stage) -> FakeClock:
+    assert isinstance(stage.clock, FakeClock)
+    return stage.clock

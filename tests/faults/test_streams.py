@@ -69,7 +69,7 @@ FAULTS = (
         37, "only a vendor's pings", Script(chunks=(ANTHROPIC_PING,) * 10_000, between=0.01),
         config={"provider": "anthropic"} | SOON,
     ),
-    broken(38, "silence", Script(pauses={3: "never"}), text="Hello,", tries=("one idle_timeout",), config=SOON),
+    broken(38, "silence", Script(pauses={2: "never"}), tries=("one idle_timeout",), config=SOON),
     *(
         broken(
             39, f"reset after {count} words", Script(deltas=TEN, cut_frames=1 + count, ending="reset"),
@@ -88,7 +88,7 @@ FAULTS = (
         fine(41, f"{ending} end without a mark", Script(done=False, ending=ending), after=6)
         for ending in ("clean", "close", "reset")
     ),
-    fine(41, "silence in place of a mark", Script(done=False, ending="hang"), config=SOON),
+    fine(41, "silence in place of a mark", Script(done=False, ending="hang"), config={"timeouts": {"idle": "500ms"}}),
     fine(42, "two marks", odd(says(FIRST_WORDS), STOP, DONE, DONE), source="counted"),
     fine(42, "words after the mark", odd(says(FIRST_WORDS), STOP, DONE, says("more"), STOP), source="counted"),
     fine(42, "an error after the mark", odd(says(FIRST_WORDS), STOP, DONE, b'data: {"error":1}\n\n'), source="counted"),

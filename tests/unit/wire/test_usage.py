@@ -38,16 +38,23 @@ from proxy.wire.usage import read_usage, write_usage
             },
             Usage(1, 7, reasoning=5, source="vendor"),
         ),
-        # Lies: negative, too large, parts larger than the whole, words.
+        # Parts that are larger than the whole, or no numbers.
         (
-            {"prompt_tokens": -1, "completion_tokens": 2**63, "prompt_tokens_details": {"cached_tokens": 9}},
-            Usage(source="vendor"),
+            {"prompt_tokens": 1, "completion_tokens": None, "prompt_tokens_details": {"cached_tokens": 9}},
+            Usage(1, 0, cached=1, source="vendor"),
         ),
-        ({"prompt_tokens": "3", "completion_tokens": True, "prompt_tokens_details": 4}, Usage(source="vendor")),
+        ({"prompt_tokens": 3, "prompt_tokens_details": 4}, Usage(3, source="vendor")),
+        ({"prompt_tokens": 3, "prompt_tokens_details": {"cached_tokens": -1}}, Usage(3, source="vendor")),
     ],
 )
 def test_reads(told: dict[str, Any], usage: Usage) -> None:
     assert usage == read_usage(told)
+
+
+@pytest.mark.parametrize("lie", [-1, 2**63, "3", True, float("nan"), [1]])
+def test_counts_that_cannot_be_are_no_usage(lie: object) -> None:
+    assert read_usage({"prompt_tokens": lie, "completion_tokens": 2}) is None
+    assert read_usage({"prompt_tokens": 2, "completion_tokens": lie}) is None
 
 
 @pytest.mark.parametrize("told", [None, {}, [], "3", {"tokens": 3}])
