@@ -100,7 +100,7 @@ class FirstTokens:
                 continue
             like = _like(attempt.model, record.size, record.stream)
             begun = attempt.first_token
-            if begun is None and attempt.kind is None and not record.stream:
+            if begun is None and attempt.kind is None:
                 begun = attempt.seconds
             if begun is not None:
                 _window(windows, like).note(begun, now)

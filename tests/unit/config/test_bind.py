@@ -92,6 +92,12 @@ def test_timeouts_come_from_the_file_then_the_place_then_the_provider() -> None:
     assert upstream("provider: lmstudio").timeouts == LOCAL
     assert upstream("provider: compatible, url: 'http://box/v1', local: true").timeouts == LOCAL
     assert upstream("provider: lmstudio, local: false").timeouts == CLOUD
+    learned = upstream("provider: openai, timeouts: {first_token: auto}").timeouts
+    assert (learned.first_token, learned.first_token_floor) == (CLOUD.first_token, 5.0)
+    timeouts = upstream("provider: openai, timeouts: {first_token: auto, first_token_floor: 9s}").timeouts
+    assert timeouts.first_token_floor == 9.0
+    timeouts = upstream("provider: openai, timeouts: {first_token: 7s}").timeouts
+    assert (timeouts.first_token, timeouts.first_token_floor) == (7.0, None)
     timeouts = upstream("provider: lmstudio, timeouts: {idle: 5s, connect: 0s}").timeouts
     assert (timeouts.idle, timeouts.connect, timeouts.first_byte) == (5.0, 0.0, LOCAL.first_byte)
 

@@ -67,6 +67,16 @@ def test_more_targets_than_attempts() -> None:
     assert about(routes, "routes[0].use") == ["f:6: hint: routes[0].use: beyond the 2 attempts of this route: l/c"]
 
 
+def test_a_hedge_without_two_clouds() -> None:
+    local = (
+        "routes: [{name: r, use: [o/a, l/b], hedge: true}, {name: s, match: {model: x}, use: [o/a, o/b], hedge: {}}]"
+    )
+    assert about(local, "routes[0].hedge") == [
+        "f:6: warning: routes[0].hedge: has no effect: there are no two targets in a cloud"
+    ]
+    assert about(local, "routes[1].hedge") == []
+
+
 def test_the_cheapest_of_targets_without_a_price() -> None:
     routes = "routes: [{name: r, use: [l/a, o/a, o/b, o/c], order: cheapest}]\n"
     prices = "prices: {o/a: {input: 1, output: 1}, b: {input: 1, output: 1}}"

@@ -19,7 +19,7 @@ from proxy.core.ports import WireRequest
 from proxy.core.request import Inbound, Tenant
 from proxy.core.usage import UsageRecord
 from proxy.engine.admission import Admission
-from proxy.engine.attempt import Attempts
+from proxy.engine.attempt import Attempts, Ears
 from proxy.engine.journey import Journey
 from proxy.engine.live import Live
 from proxy.engine.pipeline import Engine
@@ -217,7 +217,8 @@ class Stage:
         self._dialect = wire_dialects.heard(found)["openai_chat"]
         ready = Readiness(self.live, LocalModels(transport))
         offline = partial(OfflineTransport, {}, lambda _schema, _value: False)
-        attempts = Attempts(transport, offline, found, ready, clock, compile_schema, self.live.health.hear)
+        ears = Ears(self.live.health.hear, self.admission.began)
+        attempts = Attempts(transport, offline, found, ready, clock, compile_schema, ears)
         self.engine = Engine(self.live, self.admission, attempts, wire_dialects.heard(found), [self.live, self], clock)
 
     def write(self, record: UsageRecord) -> None:

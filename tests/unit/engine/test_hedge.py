@@ -10,6 +10,7 @@ import pytest
 
 from proxy.core.decision import Target
 from proxy.core.errors import ErrorKind
+from proxy.engine.health import NO_KEY
 from tests.unit.engine.scripted import (
     NEVER,
     Answer,
@@ -252,7 +253,7 @@ ALONE: dict[str, tuple[Mapping[str, Mapping[str, Any]], Mapping[str, Any], Mappi
     "a search": (TWO, HEDGE, {"web_search_options": {"user_location": None}}),
     "an answer that is kept": (TWO, HEDGE, {"store": True}),
     "fields of the target": (TWO, {**HEDGE, "use": ["one/m", {"to": "two/m", "params": {"store": True}}]}, {}),
-    "our own limit": ({"one": {}, "two": {"slots": {"limit": 1}, "rate": {"limit": "1/hour"}}}, HEDGE, {}),
+    "our own pace": ({"one": {}, "two": {"rate": {"limit": "20/minute", "burst": 1}}}, HEDGE, {}),
 }
 
 
@@ -264,7 +265,7 @@ def test_nobody_is_asked_beside(
         stage, transport = staged({"one": [gives("slow", 30.0)], "two": [gives("quick")]}, upstreams, route)
         if "rate" in upstreams.get("two", {}):
             async with stage.admission.slot(stage.live.snapshot.upstreams["two"], 0, 1e9):
-                pass  # the one of this hour is used up
+                pass  # the next may go after three seconds, and a hedge does not wait
         told = await stage.ask(**fields)
         assert (told.text, told.kinds) == ("slow", ["one:ok"])
         assert transport.times("two") == []
@@ -324,10 +325,74 @@ def test_a_try_is_kept_for_the_hedge_or_for_the_repetition() -> None:
 
     async def story() -> None:
         scripts = {"one": [fails(1.9), gives("again", 20.0)], "two": [gives("quick", 5.0)]}
-        stage, _ = staged(scripts, TWO, {**HEDGE, "retry": {"attempts": 2, "base": "1s"}})
+        stage, transport = staged(scripts, TWO, {**HEDGE, "retry": {"attempts": 2, "base": "1s"}})
         stage.live.chance = lambda: 0.5
+        two = Target(stage.live.snapshot.upstreams["two"], "m")
+        stage.live.health.settle_key(two, NO_KEY, ErrorKind.THROTTLE, 1.95)  # so nobody but the first is left at 1.9
         told = await stage.ask()
-        assert int(told.receipt["x-failsoft-attempts"]) <= 2
+        assert (told.text, told.receipt["x-failsoft-attempts"]) == ("quick", "2")
+        assert len(transport.times("one")) == 1
+
+    run(story())
+
+
+def test_once_per_request() -> None:
+    """Two of four have failed, the third is as slow, and the fourth is not asked beside it."""
+
+    async def story() -> None:
+        four = {name: {} for name in ("one", "two", "three", "four")}
+        scripts = {
+            "one": [*[gives("quick")] * 100, fails(3.0)],
+            "two": [fails(3.0)],
+            "three": [gives("third", 9.0)],
+            "four": [gives("fourth")],
+        }
+        stage, transport = staged(scripts, four)
+        for _ in range(100):
+            await stage.ask()
+        assert (await stage.ask()).text == "third"
+        assert transport.times("four") == []
+
+    run(story())
+
+
+def test_nobody_is_asked_beside_where_the_process_is_nearly_full() -> None:
+    async def story() -> None:
+        stage, transport = staged({"one": [gives("slow", 30.0)], "two": [gives("quick")]})
+        stage.live.server = stage.live.server.model_copy(update={"max_in_flight": 10})
+        crowd = [asyncio.create_task(stage.ask()) for _ in range(8)]
+        await asyncio.gather(*crowd)
+        assert transport.times("two") == []
+
+    run(story())
+
+
+def test_the_next_that_can_is_asked() -> None:
+    """Who rests is passed over."""
+
+    async def story() -> None:
+        stage, transport = staged({"one": [NEVER], "two": [gives("second")], "three": [gives("third")]}, THREE)
+        two = Target(stage.live.snapshot.upstreams["two"], "m")
+        stage.live.health.settle_key(two, NO_KEY, ErrorKind.THROTTLE, 3000.0)
+        assert (await stage.ask()).text == "third"
+        assert transport.times("two") == []
+
+    run(story())
+
+
+def test_who_warms_up_is_spared() -> None:
+    """Its breaker has closed two seconds ago: one of ten requests may go there, and the first may not."""
+
+    async def story() -> None:
+        breaker = {"breaker": {"consecutive": 1, "pause": "1s", "successes": 1, "slow_start": "10h"}}
+        scripts = {"one": [gives("slow", 8.0)], "two": [gives("quick")]}
+        stage, transport = staged(scripts, {"one": {}, "two": breaker})
+        cold = Target(stage.live.snapshot.upstreams["two"], "m")
+        for outcome in (ErrorKind.FAULT, None):
+            stage.live.health.settle(cold, stage.live.health.enter(cold), outcome)
+            await asyncio.sleep(2.0)
+        assert (await stage.ask()).text == "slow"
+        assert transport.times("two") == []
 
     run(story())
 
