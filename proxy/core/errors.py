@@ -166,6 +166,10 @@ class ErrorKind(Enum):
         503, "service_unavailable_error", "hedged", "Another attempt at the same request answered first.", "proxy",
         next_target=True,
     )  # fmt: skip
+    PAUSED = ErrorFacts(
+        502, _UPSTREAM, "stream_interrupted", "The upstream tells the rest of its answer only to another request.",
+        "upstream", next_target=True, offline=True,
+    )  # fmt: skip
     DEPARTED = ErrorFacts(
         502, _UPSTREAM, "stream_interrupted", "The upstream did not tell the rest of another's answer.", "upstream",
         next_target=True, offline=True,

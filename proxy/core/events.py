@@ -118,7 +118,18 @@ class Unknown:
     what: str
 
 
-Event = Start | Text | Reason | Refuse | ToolOpen | ToolArgs | Extra | Finish | Tokens | Failed | Unknown
+@dataclass(frozen=True, slots=True)
+class Checkpoint:
+    """From here the upstream can go on with its answer, if it is asked with `token`; nothing of it is told twice then.
+
+    `at` is how many characters it had told.
+    """
+
+    token: str
+    at: int = 0
+
+
+Event = Start | Text | Reason | Refuse | ToolOpen | ToolArgs | Extra | Finish | Tokens | Failed | Unknown | Checkpoint
 
 _MOST_NAMES = 64
 _LONGEST_NAME = 64
@@ -223,7 +234,7 @@ def _failed(folded: Folded, event: Failed) -> None:
     folded.failed = event
 
 
-def _unknown(folded: Folded, event: Unknown) -> None:
+def _no_part(folded: Folded, event: Unknown | Checkpoint) -> None:
     """It is no part of the answer."""
 
 
@@ -238,7 +249,8 @@ _FOLDS: Mapping[type, Any] = {
     Finish: _finish,
     Tokens: _tokens,
     Failed: _failed,
-    Unknown: _unknown,
+    Unknown: _no_part,
+    Checkpoint: _no_part,
 }
 
 

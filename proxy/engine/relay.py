@@ -18,15 +18,15 @@ async def hold_until_begun(response: WireResponse, passage: Passage) -> bytes:
     """Read up to the first semantic delta; returns all that may go out with it.
 
     Raises UpstreamFailure for everything that is not the beginning of a good answer: silence, an empty stream, an
-    error inside the first frames, bytes that are no frames.
+    error inside the first frames, bytes that are no frames. A pause behind the first words is none of that.
     """
     held: list[bytes] = []
     size = 0
     while not passage.begun:
         data = await response.read()
         held.append(passage.feed(data) if data else passage.close())
-        if passage.failure is not None:
-            raise passage.cause or UpstreamFailure(passage.failure, passage.detail)
+        if passage.failure is not ErrorKind.PAUSED:
+            _raise_failure(passage)
         size += len(held[-1])
         if size > _HELD_LIMIT:
             raise UpstreamFailure(ErrorKind.NOT_AN_ANSWER, "a megabyte of stream without a delta")
@@ -40,6 +40,7 @@ async def relay(response: WireResponse, passage: Passage, reply: Reply, heartbea
 
     Raises UpstreamFailure if the stream breaks; everything before the break has been given out by then.
     """
+    _raise_failure(passage)
     while not passage.ended:
         try:
             data = await response.read()
@@ -51,7 +52,11 @@ async def relay(response: WireResponse, passage: Passage, reply: Reply, heartbea
         if out:
             heartbeat.heard()
             await reply.write(out)
-        if passage.failure is not None:
-            raise passage.cause or UpstreamFailure(passage.failure, passage.detail)
+        _raise_failure(passage)
         if not data:
             return
+
+
+def _raise_failure(passage: Passage) -> None:
+    if passage.failure is not None:
+        raise passage.cause or UpstreamFailure(passage.failure, passage.detail)

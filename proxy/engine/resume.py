@@ -1,7 +1,8 @@
 """Finish a stream that broke after its first word, on routes that say `midstream: continue`.
 
-The order: the whole answer again from another target, as long as it repeats what the client has (the same model
-elsewhere first); then one more model that is known to go on with a begun answer. Each is an attempt like others.
+The order: the upstream itself goes on, from a checkpoint that it gave; the whole answer again from another target, as
+long as it repeats what the client has (the same model elsewhere first); then one more model that is known to go on with
+a begun answer. Each is an attempt like others.
 """
 
 from __future__ import annotations
@@ -54,7 +55,22 @@ class _Resumption:
     ask: Ask
 
     async def run(self) -> bool:
-        return await self._replay() or await self._prefill()
+        return await self._reconnect() or await self._replay() or await self._prefill()
+
+    async def _reconnect(self) -> bool:
+        """Have the upstream that told the story last go on with it, as long as it comes further each time."""
+        story = self.story
+        while story.speaker is not None and story.checkpoint is not None and story.may_reconnect:
+            chat = _asked(self.delivery, story.speaker)
+            if story.obstacle is not None or chat is None or self.health.breaker_is_open(story.speaker):
+                return False
+            story.reconnects += 1
+            known = story.checkpoint
+            if await self._hop(Hop("checkpoint", story, chat), story.speaker):
+                return True
+            if story.checkpoint == known:
+                return False
+        return False
 
     async def _replay(self) -> bool:
         """Ask for the whole answer, until somebody has told it; whoever tells another one is the last."""
@@ -64,7 +80,7 @@ class _Resumption:
             chat = _asked(self.delivery, target)
             if chat is None or prevents_replay(chat) is not None:
                 continue
-            if await self._hop(Hop("replay", self.story, chat), target):
+            if await self._hop(Hop("replay", self.story, chat), target) or await self._reconnect():
                 return True
             if self.delivery.journey.attempts[-1].kind is ErrorKind.DEPARTED:
                 break

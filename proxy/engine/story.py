@@ -9,34 +9,53 @@ from typing import Any, Literal
 from proxy.core.chat import Chat
 from proxy.core.decision import Target
 from proxy.core.errors import ErrorKind, UpstreamFailure
+from proxy.core.events import Checkpoint
 from proxy.core.ports import Reply
 from proxy.core.usage import Usage
 from proxy.wire.crossing import Crossing
-from proxy.wire.dialects import Decoder, Resumable, UpstreamDialect
+from proxy.wire.dialects import Decoder, Resumable, UpstreamDialect, can_pause
 from proxy.wire.replay import Heard, Overlapping, Resumed, Verified
-from proxy.wire.sequel import Sequel, blanks_of, prefilled
+from proxy.wire.sequel import Sequel, prefilled
 
-Way = Literal["replay", "prefill"]
+Way = Literal["checkpoint", "replay", "prefill"]
+
+_MOST_RECONNECTS = 3  # as the vendor's own SDK has it
 
 
 class Story:
     """What one client was told, and the failure that broke it off, None while nothing did.
 
-    `let_go` is called once nobody can go on with it any more, and the request need not be kept.
+    `let_go` is called once nobody can go on with it any more, and the request need not be kept. `speaker` told it last,
+    and can go on from `checkpoint` if that is set; `reconnects` counts how often it was asked to.
     """
 
-    __slots__ = ("_let_go", "broken", "dialect", "heard")
+    __slots__ = ("_let_go", "broken", "checkpoint", "dialect", "heard", "reconnects", "speaker")
 
     def __init__(self, dialect: Resumable, let_go: Callable[[], None]) -> None:
         self._let_go = let_go
         self.dialect = dialect
         self.heard = Heard(dialect.decoder())
         self.broken: UpstreamFailure | None = None
+        self.speaker: Target | None = None
+        self.checkpoint: Checkpoint | None = None
+        self.reconnects = 0
 
     @property
     def obstacle(self) -> str | None:
         """Why nobody can go on with it."""
         return "half a character was sent" if self.heard.is_torn else self.heard.obstacle
+
+    @property
+    def may_reconnect(self) -> bool:
+        return self.reconnects < _MOST_RECONNECTS
+
+    def ask_in(self, dialect: UpstreamDialect, *, is_last: bool) -> UpstreamDialect:
+        """The dialect for an attempt: if it is not the last, such that the upstream may pause in its answer."""
+        return dialect.pausing() if can_pause(dialect) and self.may_reconnect and not is_last else dialect
+
+    def note(self, speaker: Target, checkpoint: Checkpoint | None) -> None:
+        """So far an upstream has come."""
+        self.speaker, self.checkpoint = speaker, checkpoint
 
     def hear(self, data: bytes) -> None:
         """This was sent."""
@@ -87,27 +106,36 @@ class Hop:
     chat: Chat
     text: str = ""
 
-    def params(self, body: bytes) -> Mapping[str, Any]:
-        """What is laid over the fields of the request; raises UpstreamFailure if meanwhile nobody can go on."""
+    def check(self) -> None:
+        """Raises UpstreamFailure if meanwhile nobody can go on."""
         obstacle = self.story.obstacle
         if obstacle is None and self.way == "prefill" and self.story.heard.text != self.text:
             obstacle = "the answer has been gone on with"
         if obstacle is not None:
             raise UpstreamFailure(ErrorKind.DEPARTED, obstacle, sent=False)
+
+    def params(self, body: bytes) -> Mapping[str, Any]:
+        """What is laid over the fields of the request."""
         return prefilled(body, self.text) if self.way == "prefill" else {}
 
     def over(
         self, crossing: Crossing, dialect: UpstreamDialect, target: Target, spent: Usage | None, created: int
     ) -> Crossing:
         """The same crossing, for the rest of the answer."""
-        heard = self.story.heard
+        story, heard = self.story, self.story.heard
         mark = {"resumed": True, "how": self.way, "upstream": target.upstream.name, "model": target.model}
         start = replace(heard.start, extra={**heard.start.extra, "x_failsoft": mark})
 
-        def passage(decoder: Decoder) -> Resumed:
-            source = (
-                Verified(decoder, heard.text) if self.way == "replay" else Overlapping(decoder, blanks_of(self.text))
-            )
-            return Resumed(source, self.story.dialect.resumed(self.chat, created, start), mark, spent)
+        token = ""
+        begins = 0
+        if self.way == "prefill":
+            begins = len(self.text.rstrip())
+        elif self.way == "checkpoint" and story.checkpoint is not None:
+            token, begins = story.checkpoint.token, story.checkpoint.at
 
-        return Sequel(crossing, dialect, passage)
+        def passage(decoder: Decoder) -> Resumed:
+            rest = heard.text[begins:]  # what is told again, if anything is
+            source = Overlapping(decoder, rest) if self.way == "prefill" else Verified(decoder, rest)
+            return Resumed(source, story.dialect.resumed(self.chat, created, start), mark, spent, begins)
+
+        return Sequel(crossing, dialect, passage, token)

@@ -17,6 +17,7 @@ from typing import Any, Final
 from proxy.core.chat import Chat
 from proxy.core.errors import ErrorKind, UpstreamFailure
 from proxy.core.events import (
+    Checkpoint,
     Event,
     Extra,
     Failed,
@@ -43,7 +44,7 @@ _LENGTHS: Final[Mapping[type, Any]] = {
     ToolOpen: lambda event: len(event.name),
     ToolArgs: lambda event: len(event.text),
 }
-_KEPT_BACK: Final = (Tokens, Unknown)
+_KEPT_BACK: Final = (Tokens, Unknown, Checkpoint)
 _OF_A_CHOICE: Final = (Text, Reason, Refuse, ToolOpen, ToolArgs, Extra, Finish)
 
 
@@ -51,7 +52,7 @@ class _Watch:
     """What a passage reports of the events that went by; the rules of completeness are those of the tap."""
 
     __slots__ = (
-        "_done", "_open", "begun", "cause", "detail", "failure", "finish", "model", "unknown", "usage", "written",
+        "_done", "_open", "begun", "cause", "checkpoint", "detail", "failure", "finish", "model", "unknown", "usage", "written",
     )  # fmt: skip
 
     def __init__(self) -> None:
@@ -66,6 +67,7 @@ class _Watch:
         self.model = ""
         self.finish: str | None = None
         self.written = 0
+        self.checkpoint: Checkpoint | None = None
 
     @property
     def is_finished(self) -> bool:
@@ -87,6 +89,8 @@ class _Watch:
             self.failure, self.detail, self.cause = event.kind, event.detail, event.cause
         elif isinstance(event, Unknown):
             tally(self.unknown, event.what)
+        elif isinstance(event, Checkpoint):
+            self.checkpoint = replace(event, at=event.at + self.written)
         else:
             if event.choice not in self._done:
                 self._open.add(event.choice)
@@ -160,6 +164,10 @@ class Translation:
     @property
     def written(self) -> int:
         return self._watch.written
+
+    @property
+    def checkpoint(self) -> Checkpoint | None:
+        return self._watch.checkpoint
 
     def feed(self, data: bytes) -> bytes:
         if self.ended or self.failure is not None:

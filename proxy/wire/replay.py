@@ -20,6 +20,7 @@ import msgspec
 
 from proxy.core.errors import ErrorKind
 from proxy.core.events import (
+    Checkpoint,
     Event,
     Failed,
     Finish,
@@ -39,6 +40,7 @@ from proxy.wire.dialects import Decoder, Encoder
 
 LIMIT: Final = 1 << 20  # characters of an answer that are remembered
 
+_ASIDE: Final = (Tokens, Unknown, Checkpoint)
 _NOT_TEXT: Final[Mapping[type, str]] = {
     Reason: "the model's reasoning has begun",
     Refuse: "a refusal has begun",
@@ -99,7 +101,7 @@ class Heard:
             if event.choice:
                 return "there is a second choice"
             return f"more than {LIMIT} characters were sent" if self._size > LIMIT else None
-        elif not isinstance(event, Tokens | Unknown):
+        elif not isinstance(event, _ASIDE):
             return _NOT_TEXT.get(type(event), "there is more than text")
         return None
 
@@ -171,7 +173,7 @@ class Verified:
 
     def _checked(self, events: Iterable[Event]) -> Iterator[Event]:
         for event in events:
-            if self._is_over and not isinstance(event, Tokens | Unknown):
+            if self._is_over and not isinstance(event, _ASIDE):
                 continue
             self.begun = self.begun or is_semantic(event)
             told = self._check(event)
@@ -180,6 +182,8 @@ class Verified:
                 yield told
 
     def _check(self, event: Event) -> Event | None:
+        if isinstance(event, Checkpoint):
+            return replace(event, at=event.at + self.held)
         if isinstance(event, Start | Tokens | Failed | Unknown):
             return event
         if event.choice:
@@ -264,17 +268,23 @@ class Resumed(Translation):
     """A `Passage` for the answer of whoever goes on; `begun` as soon as it says anything, heard by the client or not.
 
     `encoder` is in the middle of the client's stream. `mark` is what `x_failsoft` says of the rest. `spent` is the
-    usage so far, which the client's is to include.
+    usage so far, which the client's is to include. What it reads `begins` after so many characters of the whole.
     """
 
-    __slots__ = ("_source",)
+    __slots__ = ("_begins", "_source")
 
     def __init__(
-        self, decoder: Verified | Overlapping, encoder: Encoder, mark: Mapping[str, Any], spent: Usage | None
+        self,
+        decoder: Verified | Overlapping,
+        encoder: Encoder,
+        mark: Mapping[str, Any],
+        spent: Usage | None,
+        begins: int = 0,
     ) -> None:
         comment = b": x-failsoft-resumed: " + msgspec.json.encode(mark) + b"\n\n"
         super().__init__(decoder, _Marked(encoder, comment, spent))
         self._source = decoder
+        self._begins = begins
 
     @property
     def begun(self) -> bool:
@@ -283,3 +293,8 @@ class Resumed(Translation):
     @property
     def written(self) -> int:
         return super().written + self._source.held
+
+    @property
+    def checkpoint(self) -> Checkpoint | None:
+        told = super().checkpoint
+        return None if told is None else replace(told, at=told.at + self._begins)

@@ -11,7 +11,7 @@ from proxy.core.family import Family
 from proxy.core.usage import tokens_of
 from proxy.wire.bridge import Gathered
 from proxy.wire.crossing import Crossing
-from proxy.wire.dialects import Answer, Decoder, Passage, UpstreamDialect
+from proxy.wire.dialects import Answer, Decoder, Passage, UpstreamDialect, can_pause
 from proxy.wire.fit import decoded
 from proxy.wire.peek import top_level
 
@@ -62,18 +62,19 @@ def prefilled(body: bytes, text: str) -> Mapping[str, Any]:
     return {"messages": messages, **left}
 
 
-def blanks_of(text: str) -> str:
-    """What `prefilled` leaves behind of `text`."""
-    return text[len(text.rstrip()) :]
-
-
 class Sequel:
-    """A `Crossing` whose answer is the rest of another one: a stream of `dialect`, read by `passage`."""
+    """A `Crossing` whose answer is the rest of another one: a stream of `dialect`, read by `passage`.
 
-    __slots__ = ("_crossing", "_dialect", "_passage")
+    With a `token` the upstream itself is asked to go on, from where it gave that.
+    """
+
+    __slots__ = ("_crossing", "_dialect", "_passage", "_token")
     count = 1
 
-    def __init__(self, crossing: Crossing, dialect: UpstreamDialect, passage: Callable[[Decoder], Passage]) -> None:
+    def __init__(
+        self, crossing: Crossing, dialect: UpstreamDialect, passage: Callable[[Decoder], Passage], token: str = ""
+    ) -> None:
+        self._token = token
         self._crossing = crossing
         self._dialect = dialect
         self._passage = passage
@@ -91,7 +92,8 @@ class Sequel:
         return self._crossing.losses
 
     def take(self, number: int) -> bytes:
-        return self._crossing.take(number)
+        body = self._crossing.take(number)
+        return self._dialect.from_checkpoint(body, self._token) if self._token and can_pause(self._dialect) else body
 
     def passage(self, number: int) -> Passage:  # noqa: ARG002 — there is one
         return self._passage(self.hold(Gathered(self._dialect) if self.is_gathered else self._dialect.decoder()))

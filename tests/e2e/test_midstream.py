@@ -425,3 +425,92 @@ async def test_each_frame_of_the_rest_is_whole(pair, one, two):
     assert answer.text == "é😀€x"
     for frame in answer.frames[:-1]:
         json.loads(frame.removeprefix(b"data: "))
+
+
+def piece(text, token=None, finish=None):
+    """A chunk of Gemini's stream."""
+    candidate = {"index": 0, "content": {"role": "model", "parts": [{"text": text}]}}
+    candidate |= {"continuationToken": token} if token else {}
+    candidate |= {"finishReason": finish} if finish else {}
+    usage = {"promptTokenCount": 5, "candidatesTokenCount": 2, "totalTokenCount": 7}
+    told = {"responseId": "r", "modelVersion": "g", "candidates": [candidate], "usageMetadata": usage}
+    return b"data: " + json.dumps(told).encode() + b"\n\n"
+
+
+def pieces(*told, **wire):
+    return Script(chunks=tuple(piece(*one) for one in told), **wire)
+
+
+@pytest.fixture
+async def gemini(serve, one, two):
+    """The second upstream is there to be left in peace."""
+    upstreams = {"one": upstream(one, provider="gemini"), "two": upstream(two)}
+    return await serve(route(upstreams, use=["one/gemini-3.5-flash", "two/m"]))
+
+
+async def test_gemini_goes_on_from_its_checkpoint(gemini, one, two):
+    one.script(pieces(("Hello",), (", w", "dG9rZW4="), ending="reset"))
+    one.script(pieces(("orld",), ("!", None, "STOP")))
+    chunks, error = await told(gemini, stream_options={"include_usage": True})
+    assert (text_of(chunks), error) == (WHOLE, None)
+    assert is_of_one_piece(chunks)
+    assert mark_of(chunks[-1])["how"] == "checkpoint"
+    first, second = (seen.request.json for seen in one.seen)
+    assert second == first | {"continuationToken": "dG9rZW4="}
+    assert not two.seen
+    kinds, latest = await tries(gemini)
+    assert kinds == ["one fault", "one success"]
+    assert (latest["tokens"]["prompt"], chunks[-1].usage.prompt_tokens) == (10, 10)
+
+
+async def test_what_was_told_behind_the_checkpoint_must_be_told_again(gemini, one, two):
+    one.script(pieces(("Hello", "dG9rZW4="), (", w",), ending="reset"))
+    one.script(pieces((", world",), ("!", None, "STOP")))
+    chunks, error = await told(gemini)
+    assert (text_of(chunks), error) == (WHOLE, None)
+    one.script(pieces(("Hello", "dG9rZW4="), (", w",), ending="reset"))
+    one.script(pieces((" there",), ("!", None, "STOP")))
+    two.script(Script(deltas=("Hi",)))
+    chunks, error = await told(gemini)
+    assert (text_of(chunks), error.code) == ("Hello, w", "stream_interrupted")
+    assert (await tries(gemini))[0] == ["one fault", "one departed", "two departed"]
+
+
+async def test_an_answer_in_several_requests_is_one_answer(gemini, one):
+    """The finish reason CONTINUATION: the vendor stops for no reason of the answer's."""
+    one.script(pieces(("Hello",), (",", "YQ==", "CONTINUATION")))
+    one.script(pieces((" wor", "Yg==", "CONTINUATION")))
+    one.script(pieces(("ld!", None, "STOP")))
+    chunks, error = await told(gemini)
+    assert (text_of(chunks), error) == (WHOLE, None)
+    assert chunks[-1].choices[0].finish_reason == "stop"
+    assert [seen.request.json.get("continuationToken") for seen in one.seen] == [None, "YQ==", "Yg=="]
+    assert (await tries(gemini))[0] == ["one paused", "one paused", "one success"]
+    status = await gemini.admin("status")
+    [row] = next(one for one in status["upstreams"] if one["name"] == "one")["breaker"]["targets"]
+    assert row["failures"] == 0
+
+
+async def test_the_last_try_ends_where_the_vendor_stops(gemini, one, two):
+    for token in "abcd":
+        one.script(pieces((token, f"{token}Q==", "CONTINUATION")))
+    chunks, error = await told(gemini)
+    assert (text_of(chunks), error) == ("abcd", None)
+    assert chunks[-1].choices[0].finish_reason == "length"
+    assert not two.seen
+
+
+async def test_a_vendor_that_cannot_go_on_is_followed_by_others(gemini, one, two):
+    one.script(pieces(("Hello,", "dG9rZW4="), ending="reset"))
+    one.script(Script(status=400))
+    chunks, error = await told(gemini)
+    assert (text_of(chunks), error) == (WHOLE, None)
+    assert mark_of(chunks[-1])["how"] == "replay"
+
+
+async def test_without_the_setting_a_pause_is_an_end(serve, one):
+    proxy = await serve(document({"one": upstream(one, provider="gemini")}))
+    one.script(pieces(("Hello", "YQ==", "CONTINUATION")))
+    chunks, error = await told(proxy)
+    assert (text_of(chunks), error, chunks[-1].choices[0].finish_reason) == ("Hello", None, "length")
+    assert len(one.seen) == 1

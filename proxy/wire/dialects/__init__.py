@@ -13,7 +13,7 @@ from typing import Any, Protocol, TypeGuard
 from proxy.core.chat import Chat, Losses
 from proxy.core.decision import THINKING, Quirks
 from proxy.core.errors import ErrorKind, ProxyError, UpstreamFailure
-from proxy.core.events import Event, Start
+from proxy.core.events import Checkpoint, Event, Start
 from proxy.core.family import Family
 from proxy.core.request import Peek
 from proxy.core.usage import Usage
@@ -81,6 +81,11 @@ class Passage(Protocol):
         """Characters of text, reasoning and arguments given out: the basis of an estimate if usage never comes."""
         ...
 
+    @property
+    def checkpoint(self) -> Checkpoint | None:
+        """The latest place from which the upstream can go on with the answer; None for nearly all."""
+        ...
+
     def feed(self, data: bytes) -> bytes:
         """Take the next piece of the upstream's body; return what may go to the client now (maybe nothing)."""
         ...
@@ -137,12 +142,19 @@ class Encoder(Protocol):
 class UpstreamDialect(Protocol):
     """What the proxy must know of a wire protocol in order to ask an upstream in it."""
 
-    name: str
-    paths: tuple[str, ...]
-    """Inbound paths; `web/app.py` mounts what it finds. Empty where only upstreams are asked in this dialect."""
-    no_forms: frozenset[str]
-    """Forms of answers that the protocol has no words for: `json_schema`, `json_object`, and `open_schema`, a schema
-    that leaves room for fields it does not name."""
+    @property
+    def name(self) -> str: ...
+
+    @property
+    def paths(self) -> tuple[str, ...]:
+        """Inbound paths; `web/app.py` mounts what it finds. Empty where only upstreams are asked in this dialect."""
+        ...
+
+    @property
+    def no_forms(self) -> frozenset[str]:
+        """Forms of answers that the protocol has no words for: `json_schema`, `json_object`, and `open_schema`, a
+        schema that leaves room for fields it does not name."""
+        ...
 
     def path(self, template: str, model: str, stream: bool) -> str:
         """The path to call, from the provider's template for this dialect."""
@@ -162,8 +174,11 @@ class UpstreamDialect(Protocol):
 class InboundDialect(Protocol):
     """What the proxy must know of a wire protocol in order to be asked in it, and to pass it on untouched."""
 
-    name: str
-    paths: tuple[str, ...]
+    @property
+    def name(self) -> str: ...
+
+    @property
+    def paths(self) -> tuple[str, ...]: ...
 
     def peek(self, body: bytes) -> Peek:
         """Check the body's outer form and read what routing needs; raises ProxyError BAD_REQUEST with a JSON path."""
@@ -214,6 +229,22 @@ class Resumable(Dialect, Protocol):
 
 def is_resumable(dialect: InboundDialect) -> TypeGuard[Resumable]:
     return hasattr(dialect, "resumed")
+
+
+class Pausing(UpstreamDialect, Protocol):
+    """One in which an upstream can be asked to go on with an answer of its own, exactly where that broke off."""
+
+    def pausing(self) -> UpstreamDialect:
+        """The same dialect, whose decoders tell checkpoints, and a pause where they else would tell an end."""
+        ...
+
+    def from_checkpoint(self, body: bytes, token: str) -> bytes:
+        """The request of `body` once more, for the rest of its answer."""
+        ...
+
+
+def can_pause(dialect: UpstreamDialect) -> TypeGuard[Pausing]:
+    return hasattr(dialect, "from_checkpoint")
 
 
 def discover() -> dict[str, UpstreamDialect]:

@@ -14,7 +14,19 @@ import msgspec
 from proxy.core.chat import Chat, Losses, Message, Part, TextPart, TokensPart
 from proxy.core.decision import THINKING, Quirks
 from proxy.core.errors import ErrorKind, ProxyError
-from proxy.core.events import Event, Failed, Finish, FinishReason, Refuse, Start, Text, Tokens, Unknown, fold
+from proxy.core.events import (
+    Checkpoint,
+    Event,
+    Failed,
+    Finish,
+    FinishReason,
+    Refuse,
+    Start,
+    Text,
+    Tokens,
+    Unknown,
+    fold,
+)
 from proxy.core.family import Family
 from proxy.core.request import Peek
 from proxy.core.usage import Usage, add_usage
@@ -174,7 +186,7 @@ class CompletionEncoder:
         if isinstance(event, Tokens):
             self._usage = add_usage(self._usage, event.usage)
             return b""
-        if isinstance(event, Failed | Unknown):
+        if isinstance(event, Failed | Unknown | Checkpoint):
             return b""
         out = b"" if event.choice in self._begun else self._echo(event.choice)
         if isinstance(event, Text | Refuse):

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from proxy.core.chat import FilePart, Losses, Message
 from proxy.core.decision import Quirks
 from proxy.core.errors import ErrorKind, ProxyError, UpstreamFailure
-from proxy.core.events import Failed, Finish, FoldedTool, Start, Text, Tokens, fold
+from proxy.core.events import Checkpoint, Failed, Finish, FoldedTool, Start, Text, Tokens, fold
 from proxy.core.family import UNKNOWN, Family
 from proxy.core.usage import Usage
 from proxy.routing.families import Families, load
@@ -702,3 +702,35 @@ def test_what_an_error_tells_besides() -> None:
     assert failure.client_message == "bad thing, key [key]"
     assert key not in failure.detail
     assert classify(429, {}, json.dumps(of_quota("x")).encode()).client_message is None
+
+
+def checkpointed(text: str, **candidate: Any) -> bytes:
+    told = {"index": 0, "content": {"parts": [{"text": text}]}, **candidate}
+    return b"data: " + json.dumps({"candidates": [told], "usageMetadata": {"promptTokenCount": 3}}).encode() + b"\n\n"
+
+
+def test_a_checkpoint_stands_behind_what_it_covers() -> None:
+    stream = checkpointed("a", continuationToken="YQ==") + checkpointed("b", finishReason="STOP")
+    events = [event for event in GEMINI.pausing().decoder().feed(stream) if not isinstance(event, Tokens)]
+    assert events == [Start("", ""), Text("a"), Checkpoint("YQ=="), Text("b"), Finish("stop")]
+    assert Checkpoint("YQ==") not in GEMINI.decoder().feed(stream), "nobody asked"
+
+
+def test_a_pause_is_no_end_for_who_can_ask_for_the_rest() -> None:
+    stream = checkpointed("a", continuationToken="YQ==", finishReason="CONTINUATION")
+    *_, tokens, checkpoint, failed = GEMINI.pausing().decoder().feed(stream)
+    assert isinstance(tokens, Tokens), "what the vendor counted is not lost"
+    assert checkpoint == Checkpoint("YQ==")
+    assert isinstance(failed, Failed)
+    assert failed.kind is ErrorKind.PAUSED
+    assert Finish("length") in GEMINI.decoder().feed(stream)
+
+
+def test_a_pause_without_a_token_is_an_end() -> None:
+    stream = checkpointed("a", finishReason="CONTINUATION")
+    assert Finish("length") in GEMINI.pausing().decoder().feed(stream)
+
+
+def test_the_rest_is_asked_for_by_the_same_request_and_its_token() -> None:
+    asked = json.loads(GEMINI.from_checkpoint(b'{"contents":[],"store":false}', "YQ=="))
+    assert asked == {"contents": [], "store": False, "continuationToken": "YQ=="}

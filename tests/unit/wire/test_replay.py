@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from proxy.core.chat import Chat
 from proxy.core.errors import ErrorKind
 from proxy.core.events import (
+    Checkpoint,
     Event,
     Extra,
     Failed,
@@ -252,3 +253,14 @@ def test_legacy_completions_go_on_too() -> None:
     passage = Resumed(Verified(Told(Text("Hello"), Finish("stop")), "He"), encoder, {}, None)
     told_then = chunks_of(passage.feed(b"xx") + passage.close())
     assert [(one["id"], one["choices"][0]["text"]) for one in told_then] == [("t1", "llo"), ("t1", "")]  # type: ignore[index]
+
+
+def test_a_checkpoint_counts_from_the_beginning_of_the_whole_answer() -> None:
+    """Also what was held back is told, and what was told before by somebody else."""
+    events = (Text("ab"), Checkpoint("x"), Text("c"), Text("de"), Checkpoint("y"), Text("f"))
+    passage = Resumed(Verified(Told(*events), "abcd"), CHAT.resumed(ASKED, 9, Start("c1", "a")), {}, None, begins=10)
+    passage.feed(b"xx")
+    assert passage.checkpoint == Checkpoint("x", 12)
+    passage.feed(b"xxxx")
+    assert passage.checkpoint == Checkpoint("y", 15)
+    assert passage.written == 6

@@ -10,7 +10,7 @@ import pytest
 from proxy.core.chat import Chat, Message, ResponseFormat, TextPart
 from proxy.core.family import UNKNOWN, Family
 from proxy.wire.dialects.openai_completions import DIALECT as COMPLETIONS
-from proxy.wire.sequel import blanks_of, prefilled, prevents_prefill, prevents_replay
+from proxy.wire.sequel import prefilled, prevents_prefill, prevents_replay
 
 CHAT = Chat("m", (Message("user", (TextPart("hi"),)),), stream=True)
 GOES_ON = Family(prefill=True)
@@ -75,8 +75,6 @@ def body(**fields: object) -> bytes:
 def test_the_beginning_is_the_last_message() -> None:
     told = prefilled(body(temperature=0), "Hello \n")
     assert told == {"messages": [{"role": "user", "content": "hi"}, {"role": "assistant", "content": "Hello"}]}
-    assert blanks_of("Hello \n") == " \n"
-    assert blanks_of("Hello") == ""
 
 
 @pytest.mark.parametrize("name", ["max_tokens", "max_completion_tokens"])

@@ -10,13 +10,16 @@ from __future__ import annotations
 from typing import Final
 from urllib.parse import quote
 
+import msgspec
+
 from proxy.core.chat import Chat, Losses
 from proxy.core.decision import Quirks
 from proxy.core.events import Event
 from proxy.core.family import Family
-from proxy.wire.dialects import Decoder
+from proxy.wire.dialects import Decoder, UpstreamDialect
 from proxy.wire.dialects.gemini_generate import answer
 from proxy.wire.dialects.gemini_generate.write_request import encode_request
+from proxy.wire.peek import top_level
 
 _FOLDER: Final = "models/"
 
@@ -28,6 +31,9 @@ class GeminiGenerate:
     paths: Final[tuple[str, ...]] = ()
     no_forms: Final[frozenset[str]] = frozenset()
 
+    def __init__(self, *, pauses: bool = False) -> None:
+        self._pauses = pauses
+
     def path(self, template: str, model: str, stream: bool) -> str:
         """`template` has places for `{model}` and `{method}`; without `alt=sse` a stream would be one JSON array."""
         method = "streamGenerateContent?alt=sse" if stream else "generateContent"
@@ -37,7 +43,14 @@ class GeminiGenerate:
         return encode_request(chat, quirks, family, losses)
 
     def decoder(self) -> Decoder:
-        return answer.GenerateDecoder()
+        return answer.GenerateDecoder(pauses=self._pauses)
+
+    def pausing(self) -> UpstreamDialect:
+        return GeminiGenerate(pauses=True)
+
+    def from_checkpoint(self, body: bytes, token: str) -> bytes:
+        """The vendor's SDK sends the same request again with the token at its top."""
+        return msgspec.json.encode({**top_level(body), "continuationToken": token})
 
     def decode_body(self, body: bytes) -> list[Event]:
         return answer.decode_body(body)

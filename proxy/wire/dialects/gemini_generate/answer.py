@@ -15,6 +15,7 @@ from typing import Any, Final
 
 from proxy.core.errors import ErrorKind, UpstreamFailure
 from proxy.core.events import (
+    Checkpoint,
     Event,
     Extra,
     Failed,
@@ -36,7 +37,7 @@ from proxy.wire.lenient import Mender, mend, read_json, write_json
 _FINISH: Final[Mapping[str, FinishReason]] = {
     "STOP": "stop",
     "MAX_TOKENS": "length",
-    "CONTINUATION": "length",  # asking on with the continuation token is not built
+    "CONTINUATION": "length",  # unless the rest is asked for: see `Chunks`
     **dict.fromkeys(
         (
             "SAFETY", "RECITATION", "LANGUAGE", "BLOCKLIST", "PROHIBITED_CONTENT", "SPII", "OTHER", "NO_IMAGE",
@@ -55,6 +56,7 @@ _FAULTY: Final = frozenset(
 )  # fmt: skip
 """Finish reasons by which the model says that it failed: another try may succeed."""
 
+_PAUSE: Final = "CONTINUATION"
 _PART_FIELDS: Final = frozenset({"thought", "thoughtSignature"})
 """Fields of a part beside the one that says what it is."""
 
@@ -180,11 +182,16 @@ def _token(one: Mapping[str, Any]) -> dict[str, Any]:
 
 
 class Chunks:
-    """Decoded chunks to events. `failed` once a `Failed` was given out: then nothing follows."""
+    """Decoded chunks to events. `failed` once a `Failed` was given out: then nothing follows.
 
-    __slots__ = ("_choices", "_id", "_started", "failed")
+    If it `pauses`, continuation tokens are told as checkpoints, and an answer that ends only because a request may not
+    produce more ends as a failure of kind PAUSED: whoever reads it wants to ask for the rest.
+    """
 
-    def __init__(self) -> None:
+    __slots__ = ("_choices", "_id", "_pauses", "_started", "failed")
+
+    def __init__(self, *, pauses: bool = False) -> None:
+        self._pauses = pauses
         self._choices: dict[int, _Choice] = {}
         self._id = ""
         self._started = False
@@ -215,7 +222,16 @@ class Chunks:
         usage = read_usage(chunk.get("usageMetadata"))
         if usage is not None and not self.failed:
             events.append(Tokens(usage))
+        if self._pauses and not self.failed:
+            events += self._pause(candidates[0] if isinstance(candidates, list) and candidates else None)
         return events
+
+    def _pause(self, candidate: Any) -> Iterator[Event]:
+        """What the first candidate says of going on; the vendor has it for no other."""
+        if token := _token_of(candidate):
+            yield Checkpoint(token)
+            if candidate.get("finishReason") == _PAUSE:
+                yield self.fail(ErrorKind.PAUSED, "the request may not produce more")
 
     def end(self) -> list[Event]:
         """The end of a whole answer: what came in it is all there is, whether or not it says so."""
@@ -252,13 +268,20 @@ class Chunks:
         if isinstance(reason, str) and reason:
             if reason in _FAULTY:
                 return [*events, self.fail(ErrorKind.FAULT, f"finish reason {reason}")]
-            if reason != "FINISH_REASON_UNSPECIFIED":
+            is_pause = self._pauses and reason == _PAUSE and _token_of(candidate)
+            if reason != "FINISH_REASON_UNSPECIFIED" and not is_pause:
                 events += choice.finish(reason)
         return events
 
 
 def _word(value: Any) -> str:
     return mend(value) if isinstance(value, str) else ""
+
+
+def _token_of(candidate: Any) -> str:
+    """The token with which the rest of the answer can be asked for; empty if there is none."""
+    token = candidate.get("continuationToken") if isinstance(candidate, dict) else None
+    return token if isinstance(token, str) else ""
 
 
 def _is_blocked(feedback: Any) -> bool:
@@ -271,9 +294,9 @@ class GenerateDecoder:
 
     __slots__ = ("_bare", "_chunks", "_framing", "ended")
 
-    def __init__(self) -> None:
+    def __init__(self, *, pauses: bool = False) -> None:
         self._framing = sse.Framing()
-        self._chunks = Chunks()
+        self._chunks = Chunks(pauses=pauses)
         self._bare = b""
         self.ended = False
 
