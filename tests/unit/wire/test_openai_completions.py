@@ -129,10 +129,10 @@ def test_usage_is_told_to_who_asked() -> None:
 
 
 def test_as_an_upstream_it_is_identity_only() -> None:
+    """Its streams can be read all the same, where somebody goes on with one."""
     (chat,) = decode(prompt="P")
     for ask in (
         lambda: COMPLETIONS.encode_request(chat, Quirks(), UNKNOWN, Losses()),
-        COMPLETIONS.decoder,
         lambda: COMPLETIONS.decode_body(b"{}"),
     ):
         with pytest.raises(ProxyError):
