@@ -189,6 +189,10 @@ class Health:
         ring, now = self._ring(target.upstream), self._clock.monotonic()
         return ring.lend(keys_of(target.upstream), target.model, now, but, prompt)
 
+    def is_awake(self, target: Target, key: Secret) -> bool:
+        """True if the key, which was lent before, may still be used."""
+        return self._ring(target.upstream).is_awake((key,), target.model, self._clock.monotonic())
+
     def keys_rest(self, target: Target, prompt: Prompt | None = None) -> UpstreamFailure | None:
         """In place of an attempt where all keys rest: why, and for how long; None if one is awake."""
         ring, now = self._rings.get(target.upstream.name), self._clock.monotonic()

@@ -40,6 +40,8 @@ OPERATOR = 1_000_000
 _TOO_MUCH = (ErrorKind.OVERLOAD, ErrorKind.FIRST_BYTE_TIMEOUT, ErrorKind.FIRST_TOKEN_TIMEOUT)
 """What an upstream does that has more requests than it bears."""
 
+_MOMENT = 0.01  # seconds; who has waited longer for a model or a slot looks again whether it may go out
+
 
 class Engine:
     """Serves requests; one per process."""
@@ -203,6 +205,8 @@ class Engine:
             if seconds:
                 await self._pause(seconds)
             facts = delivery.journey.facts
+            if health.breaker_is_open(target):
+                return False  # others have failed meanwhile
             key = health.lend(target, [used], facts) or health.lend(target, (), facts)
             if key is not None and delivery.journey.tries < delivery.most_tries:
                 has_answered = await self._try_in_turn(delivery, target, key) is None
@@ -246,10 +250,11 @@ class Engine:
     async def _try_in_turn(self, delivery: Delivery, target: Target, key: Secret) -> UpstreamFailure | None:
         """Have the model in memory, then try; whoever waits for a load takes no slot from those who do not."""
         started = self._clock.monotonic()
+        rested = self.live.health.breaker_is_open(target)
         failure: UpstreamFailure | None = None
         try:
             async with self._attempts.hold(delivery, target):
-                failure = await self._try_in_slot(delivery, target, key)
+                failure = await self._try_in_slot(delivery, target, key, started, rested=rested)
                 if failure is not None:
                     raise failure  # whoever keeps the model learns that something is wrong with it
         except UpstreamFailure as raised:
@@ -265,10 +270,14 @@ class Engine:
         journey.failures.append((str(target), failure))
         health.settle(target, health.enter(target), failure.kind)
 
-    async def _try_in_slot(self, delivery: Delivery, target: Target, key: Secret) -> UpstreamFailure | None:
+    async def _try_in_slot(
+        self, delivery: Delivery, target: Target, key: Secret, since: float, *, rested: bool
+    ) -> UpstreamFailure | None:
         """Wait for a slot at the upstream, then try; that none came free in time is a failure like others."""
         try:
             async with self.admission.slot(target.upstream, delivery.priority, delivery.deadline):
+                if self._clock.monotonic() - since > _MOMENT:
+                    key = self._look_again(delivery, target, key, rested=rested)
                 failure = await self._try(delivery, target, key)
         except UpstreamFailure as refused:
             delivery.journey.failures.append((str(target), refused))
@@ -276,6 +285,22 @@ class Engine:
         if failure is not None and failure.kind in _TOO_MUCH:
             self.admission.overloaded(target.upstream)
         return failure
+
+    def _look_again(self, delivery: Delivery, target: Target, key: Secret, *, rested: bool) -> Secret:
+        """The key to go out with, after a wait in which others may have met with a refusal. Raises UpstreamFailure.
+
+        Who was let in although the target `rested` still is.
+        """
+        health = self.live.health
+        failure = health.obstacle(target)
+        if failure is None and not rested and health.breaker_is_open(target):
+            failure = health.refusal(target)
+        if failure is not None:
+            raise failure
+        awake = key if health.is_awake(target, key) else health.lend(target, (), delivery.journey.facts)
+        if awake is None:
+            raise health.keys_rest(target, delivery.journey.facts) or health.refusal(target)
+        return awake
 
     async def _try(self, delivery: Delivery, target: Target, key: Secret) -> UpstreamFailure | None:
         """None if the client has its answer; raises ProxyError if no other target may be tried."""
