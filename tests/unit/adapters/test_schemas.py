@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -87,6 +88,13 @@ def test_no_check_lasts_long(schema: dict[str, Any], value: Any, fault: str) -> 
 def test_what_cannot_be_bounded_is_passed_over_but_never_satisfied(schema: dict[str, Any], value: Any) -> None:
     assert compile_schema(schema)(value) == ""
     assert not satisfies(schema, value)
+
+
+@pytest.mark.filterwarnings("ignore")  # one that fetches would say so, and fail for that
+def test_nothing_is_fetched(tmp_path: Path) -> None:
+    file = tmp_path / "schema.json"
+    file.write_text('{"type": "object"}')
+    assert compile_schema({"$ref": file.as_uri()})({}) == NOWHERE
 
 
 def test_a_property_may_have_any_name() -> None:
