@@ -10,6 +10,7 @@ import asyncio
 from proxy.core.decision import Timeouts
 from proxy.core.errors import ErrorKind
 from proxy.core.ports import WireResponse
+from proxy.policy.lag import grace
 from proxy.wire.dialects import Passage
 
 _LOOKS = 4
@@ -33,9 +34,7 @@ class Vigil:
         self._quiet = 0
         self._written = 0
         kind = ErrorKind.FIRST_TOKEN_TIMEOUT if timeouts.first_token < timeouts.attempt else ErrorKind.IDLE_TIMEOUT
-        self._handle = self._loop.call_at(
-            asked + min(timeouts.first_token, timeouts.attempt), self._response.expire, kind
-        )
+        self._handle = self._loop.call_at(asked + min(timeouts.first_token, timeouts.attempt), self._ring, kind)
 
     def begun(self) -> None:
         """The first word is here."""
@@ -56,6 +55,14 @@ class Vigil:
         self._written = written
         self._quiet = self._quiet + 1 if is_slow else 0
         if self._quiet >= _LOOKS or self._loop.time() >= self._ends:
-            self._response.expire(ErrorKind.IDLE_TIMEOUT)
+            self._ring(ErrorKind.IDLE_TIMEOUT)
         else:
             self._rest()
+
+    def _ring(self, kind: ErrorKind) -> None:
+        """It is over; but if the loop stood still, what has come meanwhile is heard before."""
+        more = grace(self._handle.when(), self._loop.time())
+        if more:
+            self._handle = self._loop.call_later(more, self._response.expire, kind)
+        else:
+            self._response.expire(kind)

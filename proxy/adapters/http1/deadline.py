@@ -1,10 +1,16 @@
-"""A timer that is moved at every byte and rings almost never: moving it later costs one assignment."""
+"""A timer that is moved at every byte and rings almost never: moving it later costs one assignment.
+
+It is lenient: if it goes off late because the loop stood still, it waits for as long once more before it rings.
+"""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
 from math import inf
+
+from proxy.policy.lag import grace
 
 
 class Deadline:
@@ -14,13 +20,14 @@ class Deadline:
     the rest. `call_later` and `cancel` per chunk would cost more than parsing the chunk does.
     """
 
-    __slots__ = ("_armed", "_at", "_handle", "_loop", "_ring")
+    __slots__ = ("_armed", "_at", "_handle", "_lenient", "_loop", "_ring")
 
     def __init__(self, loop: asyncio.AbstractEventLoop, ring: Callable[[], None]) -> None:
         self._loop = loop
         self._ring: Callable[[], None] | None = ring
         self._at = inf
         self._armed = inf
+        self._lenient = -inf  # the time that was set by ourselves: no leniency twice
         self._handle: asyncio.TimerHandle | None = None
 
     def set(self, at: float) -> None:
@@ -49,10 +56,30 @@ class Deadline:
 
     def _look(self) -> None:
         self._handle = None
-        self._armed = inf
-        if self._at > self._loop.time():
+        armed, self._armed = self._armed, inf
+        now = self._loop.time()
+        if self._at > now:
             if self._at < inf:
                 self._arm(self._at)
+        elif self._at != self._lenient and (more := grace(armed, now)):
+            self._at = self._lenient = now + more
+            self._arm(self._at)
         elif self._ring is not None:
             self._at = inf
             self._ring()
+
+
+@asynccontextmanager
+async def within(seconds: float) -> AsyncIterator[None]:
+    """Raises TimeoutError if what is done inside takes longer, in a loop that turns.
+
+    `asyncio.timeout` would also cancel what has come to its end while the loop stood still.
+    """
+    loop = asyncio.get_running_loop()
+    async with asyncio.timeout(None) as scope:
+        deadline = Deadline(loop, lambda: scope.reschedule(loop.time()))
+        deadline.set(loop.time() + seconds)
+        try:
+            yield
+        finally:
+            deadline.close()

@@ -12,6 +12,7 @@ from itertools import chain, zip_longest
 from typing import Any, Final, TypeAlias
 
 from proxy.adapters.http1.connection import Connection
+from proxy.adapters.http1.deadline import within
 from proxy.core.decision import Origin, Timeouts
 from proxy.core.errors import ErrorKind, UpstreamFailure
 
@@ -111,7 +112,7 @@ class Dialler:
             lookup = self._lookups[key] = loop.run_in_executor(None, self._look_up, host, port)
             lookup.add_done_callback(lambda done: self._looked_up(key, done))
         try:
-            async with asyncio.timeout(seconds):
+            async with within(seconds):
                 return await asyncio.shield(lookup)
         except TimeoutError:
             raise _refusal(f"the name was not resolved within {seconds:g} s") from None
@@ -176,7 +177,7 @@ async def _connect(loop: asyncio.AbstractEventLoop, address: _Address, seconds: 
     try:
         sock.setblocking(False)
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        async with asyncio.timeout(seconds):
+        async with within(seconds):
             await loop.sock_connect(sock, address[1])
         is_connected = True
     except TimeoutError:
@@ -195,7 +196,7 @@ async def _tunnel(loop: asyncio.AbstractEventLoop, sock: socket.socket, origin: 
     asked = f"CONNECT {host}:{origin.port} HTTP/1.1\r\nhost: {host}:{origin.port}\r\n\r\n"
     is_through = False
     try:
-        async with asyncio.timeout(seconds):
+        async with within(seconds):
             await loop.sock_sendall(sock, asked.encode("ascii"))
             head = await _proxy_head(loop, sock)
         if not _PROXY_AGREED.match(head):

@@ -9,7 +9,7 @@ from typing import Any
 from proxy.core.decision import Timeouts
 from proxy.core.errors import ErrorKind
 from proxy.engine.vigil import Vigil
-from tests.unit.engine.virtual import run
+from tests.unit.engine.virtual import VirtualLoop, run
 
 TIMEOUTS = Timeouts(first_token=10.0, progress=40.0, attempt=200.0)
 
@@ -74,5 +74,25 @@ def test_it_ends_with_the_attempt_and_when_it_is_stopped() -> None:
             await asyncio.sleep(5.0)
         assert talking.ended == (ErrorKind.IDLE_TIMEOUT, 200.0)
         assert stopped.ended is None
+
+    run(story())
+
+
+def test_a_standstill_of_our_own_is_not_the_upstreams_silence() -> None:
+    """Fault 64: what has come meanwhile is heard first; only then it is over."""
+
+    async def story() -> None:
+        loop = asyncio.get_running_loop()
+        assert isinstance(loop, VirtualLoop)
+        lucky, vigil = watched()
+        silent, _ = watched()
+        await asyncio.sleep(9.0)
+        loop.stand_still(3.0)
+        await asyncio.sleep(1.0)
+        assert (lucky.ended, silent.ended) == (None, None)
+        vigil.begun()
+        await asyncio.sleep(5.0)
+        assert (lucky.ended, silent.ended) == (None, (ErrorKind.FIRST_TOKEN_TIMEOUT, 14.0))
+        vigil.stop()
 
     run(story())

@@ -30,6 +30,10 @@ class VirtualLoop(asyncio.SelectorEventLoop):
     def time(self) -> float:
         return 1000.0 + self._leaping.leapt
 
+    def stand_still(self, seconds: float) -> None:
+        """As if a callback had taken so long."""
+        self._leaping.leapt += seconds
+
 
 def run(work: Coroutine[Any, Any, None]) -> None:
     """Run `work` to its end in virtual time."""
