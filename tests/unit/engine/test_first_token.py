@@ -16,11 +16,11 @@ LATE = Answer(0.0, [(50.0, delta("late", "stop")), (0.0, DONE)])
 ENOUGH = 20
 
 
-def learned(*last: Answer, two: bool = True, usual: float = 1.0) -> tuple[Stage, ScriptedTransport]:
+def learned(*last: Answer, two: bool = True, usual: float = 1.0, tries: int = 4) -> tuple[Stage, ScriptedTransport]:
     """One has begun 20 streams within the usual time, and then does what comes last."""
     transport = ScriptedTransport({"one": [*[says("usual", usual)] * ENOUGH, *last], "two": [says("other")]})
     upstreams = {"one": AUTO, "two": {}} if two else {"one": AUTO}
-    return Stage(transport, upstreams, {}), transport
+    return Stage(transport, upstreams, {"retry": {"attempts": tries}}), transport
 
 
 async def learn(stage: Stage) -> float:
@@ -68,9 +68,10 @@ def test_it_is_never_longer_than_what_is_usual_otherwise() -> None:
     run(story())
 
 
-def test_a_stream_that_has_nowhere_to_move_on_to_has_its_usual_time() -> None:
+@pytest.mark.parametrize(("two", "tries"), [(False, 4), (True, 1)], ids=["no other target", "no try left"])
+def test_a_stream_that_has_nowhere_to_move_on_to_has_its_usual_time(two: bool, tries: int) -> None:
     async def story() -> None:
-        stage, _ = learned(LATE, two=False)
+        stage, _ = learned(LATE, two=two, tries=tries)
         await learn(stage)
         assert (await stage.ask(stream=True)).text == "late"
 

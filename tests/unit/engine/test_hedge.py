@@ -42,9 +42,10 @@ either = pytest.mark.parametrize(("stream", "answers"), STREAMED.values(), ids=S
 
 
 @either
-def test_the_second_wins_and_the_first_is_let_go(stream: bool, answers: Callable[..., Answer]) -> None:
+@pytest.mark.parametrize("slow", [NEVER, Answer(0.0, [(1e9, b"")])], ids=["no head", "a head alone"])
+def test_the_second_wins_and_the_first_is_let_go(stream: bool, answers: Callable[..., Answer], slow: Answer) -> None:
     async def story() -> None:
-        stage, transport = staged({"one": [NEVER], "two": [answers("quick", 1.0)]})
+        stage, transport = staged({"one": [slow], "two": [answers("quick", 1.0)]})
         told = await stage.ask(stream=stream)
 
         assert (told.text, told.receipt["x-failsoft-upstream"]) == ("quick", "two")
@@ -373,8 +374,10 @@ def test_the_next_that_can_is_asked() -> None:
     async def story() -> None:
         stage, transport = staged({"one": [NEVER], "two": [gives("second")], "three": [gives("third")]}, THREE)
         two = Target(stage.live.snapshot.upstreams["two"], "m")
+        asked = asyncio.create_task(stage.ask())
+        await asyncio.sleep(1.0)
         stage.live.health.settle_key(two, NO_KEY, ErrorKind.THROTTLE, 3000.0)
-        assert (await stage.ask()).text == "third"
+        assert (await asked).text == "third"
         assert transport.times("two") == []
 
     run(story())

@@ -33,6 +33,13 @@ def test_the_share_is_used_up() -> None:
     assert hedged == 1 + 20
 
 
+def test_quiet_times_save_up_ten() -> None:
+    budget = HedgeBudget()
+    for _ in range(5000):
+        budget.earn()
+    assert sum(budget.take() for _ in range(100)) == 10
+
+
 @pytest.mark.parametrize(("usual", "seconds"), [(None, 2.0), (0.5, 2.0), (3.5, 3.5)])
 def test_the_first_has_its_usual_time_and_the_least(usual, seconds) -> None:
     assert wait(2.0, usual) == seconds
