@@ -126,7 +126,8 @@ class Quirks:
 
     `choices` are the forms of `tool_choice` that it obeys, of `auto`, `none`, `required`, `named` and `allowed`, None
     for all of them. With a field of `unstreamed` in the request it is asked for the whole and the stream is made here.
-    `no_forms` are the forms of answers (`json_schema`, `json_object`) that it refuses.
+    `no_forms` are the forms of answers (`json_schema`, `json_object`) that it refuses. `functions_only`: it knows no
+    custom tools. `lone_prompts`: of legacy completions it takes one prompt of text, and gives one answer without it.
 
     Of messages: `unnamed` ones have no name; `no_nulls` in those of the assistant; `plain_text`: content that is
     nothing but text is one string; `keeps_thinking`: turns with tool calls come back with their reasoning_content;
@@ -148,6 +149,8 @@ class Quirks:
     no_forms: frozenset[str] = frozenset()
     thinks_as: str = THINKING
     inline_images: bool = False
+    functions_only: bool = False
+    lone_prompts: bool = False
 
 
 @dataclass(frozen=True, slots=True)

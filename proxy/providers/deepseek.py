@@ -15,7 +15,8 @@ PROVIDER = Provider(
     meters=OPENAI_METERS,
     # The newer name is ignored in silence, so that an answer would have no limit (measured by others, 2026-08).
     quirks=Quirks(
-        rename={"max_completion_tokens": "max_tokens"},
+        rename={"max_completion_tokens": "max_tokens", "user": "user_id"},
+        functions_only=True,
         unthinking={"thinking": {"type": "disabled"}},
         plain_text=True,
         keeps_thinking=True,

@@ -151,10 +151,12 @@ PROVIDER = Provider(
     },
     auth=bearer,
     classify=classify,
-    # An object as `tool_choice` is refused (its bug tracker, 670); pictures are taken as data only (not checked); some
-    # models think in `reasoning`, others under the usual name.
+    # It gives one answer, whatever `n` says (its documents, 2026-04). An object as `tool_choice` is refused (its bug
+    # tracker, 670); pictures are taken as data only (not checked); some models think in `reasoning`, others under the
+    # usual name.
     quirks=Quirks(
         rename={"max_completion_tokens": "max_tokens"},
+        drop=("n",),
         choices=frozenset({"auto", "none", "required"}),
         no_forms=frozenset({"json_object"}),  # 189 in its bug tracker
         thinks_as="reasoning",

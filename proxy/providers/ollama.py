@@ -153,6 +153,8 @@ PROVIDER = Provider(
         rename={"max_completion_tokens": "max_tokens"},
         drop=("parallel_tool_calls", "n", "logit_bias", "user"),
         choices=frozenset({"auto"}),
+        functions_only=True,
+        lone_prompts=True,
         thinks_as="reasoning",
         inline_images=True,
     ),

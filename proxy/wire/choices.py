@@ -1,4 +1,4 @@
-"""Say which tools may be called to an upstream that does not know every form of `tool_choice`.
+"""Say which tools may be called to an upstream that does not know every form of `tool_choice`, or every kind of tool.
 
 What a form means is told by the tools that are offered: of those that may not be called the model need not know.
 """
@@ -40,6 +40,13 @@ def narrow(choice: Any, tools: Any, known: Collection[str]) -> tuple[Fields, str
     if "required" in known:
         return {"tools": offered, "tool_choice": "required"}, None
     return {"tools": offered, "tool_choice": None}, _NOT_HELD
+
+
+def refuse_custom(tools: Any) -> None:
+    """Raise BAD_REQUEST for a tool that is no function."""
+    for number, tool in enumerate(tools if isinstance(tools, list) else ()):
+        if isinstance(tool, dict) and tool.get("type") == "custom":
+            refuse(f"`tools[{number}]` is a custom tool; this upstream knows functions only.", f"tools[{number}].type")
 
 
 def _form(choice: Any) -> str | None:

@@ -190,9 +190,20 @@ def spoken_at(target: Target, dialect: str, body: bytes, params: Mapping[str, An
     paths, family = target.upstream.paths, target.family or UNKNOWN
     if dialect in _CHATS and _RESPONSES in paths and _needs_responses(family, body, params):
         return _RESPONSES
-    if dialect == _COMPLETIONS and _CHAT in paths and not family.completions:
+    if dialect == _COMPLETIONS and _CHAT in paths and not (family.completions and _is_taken(target, body)):
         return _CHAT
     return dialect if dialect in paths else next(iter(paths))
+
+
+def _is_taken(target: Target, body: bytes) -> bool:
+    """True unless the upstream takes one prompt of text for one answer, and the legacy completions ask for more."""
+    if not target.upstream.quirks.lone_prompts:
+        return True
+    said = {
+        name: decoded(value) for name, value in top_level(body).items() if name in ("prompt", "echo", "n", "best_of")
+    }
+    is_single = all(said.get(name) in (None, 1) for name in ("n", "best_of"))
+    return is_single and not said.get("echo") and isinstance(said.get("prompt"), str)
 
 
 def _needs_responses(family: Family, body: bytes, params: Mapping[str, Any]) -> bool:

@@ -10,7 +10,7 @@ import msgspec
 
 from proxy.core.decision import Quirks, Target
 from proxy.core.family import UNKNOWN
-from proxy.wire.choices import narrow
+from proxy.wire.choices import narrow, refuse_custom
 from proxy.wire.gates import GATED, REFUSED, changes, gates_anything, says_nothing
 from proxy.wire.messages import concerns, tidies, tidy
 from proxy.wire.peek import top_level
@@ -39,6 +39,8 @@ def fit(body: bytes, target: Target, params: Mapping[str, Any]) -> tuple[Quirks,
     if quirks.unthinking and decoded(written.get("reasoning_effort", said.get("reasoning_effort"))) == "none":
         dropped.append("reasoning_effort")
         written |= quirks.unthinking
+    if quirks.functions_only and "tools" in said and (b"custom" in body or b"\\u" in body):
+        refuse_custom(decoded(said["tools"]))
     if quirks.choices is not None and "tool_choice" in said:
         fields, why = narrow(decoded(said["tool_choice"]), decoded(said.get("tools")), quirks.choices)
         losses += [f"tool_choice: {why}"] if why else []

@@ -27,7 +27,7 @@ def with_data(body: bytes, found: Mapping[str, str]) -> bytes:
     messages = _messages(body)
     for _, part in _parts(messages):
         url = image_url(part)
-        if url in found:
+        if url is not None and url in found:
             image = part["image_url"]
             part["image_url"] = {**(image if isinstance(image, dict) else {}), "url": found[url]}
     return msgspec.json.encode({**top_level(body), "messages": messages})

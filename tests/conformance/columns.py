@@ -158,7 +158,14 @@ _LMSTUDIO = (
     ),
     Rule("'url' field must be a base64 encoded image.", _has_distant_image, "general knowledge, not checked"),
 )
-_OLLAMA = (Rule("invalid image input", _has_distant_image, "its source (2026-08): base64 only"),)
+_OLLAMA = (
+    Rule("invalid image input", _has_distant_image, "its source (2026-08): base64 only"),
+    Rule(
+        "invalid prompt",
+        lambda body: not isinstance(body.get("prompt", ""), str),
+        "its source (2026-08): a prompt is one text",
+    ),
+)
 _GROQ = (
     Rule(
         "property is unsupported",

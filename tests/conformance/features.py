@@ -308,7 +308,7 @@ PARAMETER_ROWS = (
     knob("logit_bias", {"1": 5}, named({"1": 5}, "logit_bias")),
     knob("frequency_penalty", 0.5, named(0.5, "frequency_penalty", gemini=CONFIG + "frequencyPenalty")),
     knob("presence_penalty", 0.5, named(0.5, "presence_penalty", gemini=CONFIG + "presencePenalty")),
-    knob("user", "u-1", named("u-1", "user", "user", "metadata.user_id")),
+    knob("user", "u-1", named("u-1", "user|user_id", "user", "metadata.user_id")),
     knob("service_tier", "flex", named("flex", "service_tier", "service_tier", "service_tier", "serviceTier")),
     Feature(
         name="cache breakpoints", section="Parameters", path="messages[0]",

@@ -258,3 +258,37 @@ async def test_an_error_before_the_first_word_is_told_as_it_would_be_without_a_s
         with pytest.raises(openai.BadRequestError, match="The image is not valid") as caught:
             await sdk.chat.completions.create(model="gpt-5.5-pro", messages=[USER], stream=True)
     assert caught.value.code == "invalid_image"
+
+
+async def test_deepseek_is_told_who_asks_and_not_what_it_ignores(vendor, one):
+    proxy = await vendor("deepseek")
+    told, lost = await sent(proxy, one, "deepseek-flash", user="ann", temperature=0.5)
+    assert (told["user_id"], {"user", "temperature"} & told.keys(), lost) == ("ann", set(), ["temperature"])
+    told, lost = await sent(proxy, one, "deepseek-flash", temperature=0.5, reasoning_effort="none")
+    assert (told["temperature"], lost) == (0.5, [])
+
+
+@pytest.mark.parametrize("provider", ["deepseek", "ollama"])
+async def test_custom_tools_go_to_whoever_knows_them(serve, one, two, provider):
+    proxy = await serve(document({"one": upstream(one, provider=provider), "two": upstream(two)}))
+    tools = [{"type": "custom", "custom": {"name": "sql"}}]
+    answer = await proxy.chat(tools=tools)
+    assert (answer.headers["x-failsoft-upstream"], len(one.seen)) == ("two", 0)
+    alone = await (await serve(document({"one": upstream(one, provider=provider)}))).chat(tools=tools)
+    assert (alone.status, alone.error["param"]) == (400, "tools[0].type")
+
+
+@pytest.mark.parametrize(
+    ("fields", "path", "texts"),
+    [
+        ({"prompt": "a"}, "/completions", ["Hello, world!"]),
+        ({"prompt": ["a", "b"]}, "/chat/completions", ["Hello, world!"] * 2),
+        ({"prompt": "a ", "echo": True}, "/chat/completions", ["a Hello, world!"]),
+        ({"prompt": "a", "n": 1, "best_of": 1, "echo": False, "suffix": "z"}, "/completions", ["Hello, world!"]),
+    ],
+)
+async def test_ollama_is_asked_for_more_than_one_prompt_as_a_chat(vendor, one, fields, path, texts):
+    async with (await vendor("ollama")).sdk() as sdk:
+        answer = await sdk.completions.create(model="m", **fields)
+    assert [choice.text for choice in answer.choices] == texts
+    assert {seen.path.removeprefix("/v1") for seen in one.seen} == {path}

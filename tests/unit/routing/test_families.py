@@ -47,7 +47,7 @@ def test_every_row_names_its_source_and_can_be_reached() -> None:
         ("gpt-5.2", "yes", False, "without_reasoning", "none", {"minimal", "max"}),
         ("gpt-5.1", "yes", False, "without_reasoning", "none", {"minimal", "xhigh", "max"}),
         ("gpt-5-mini", "yes", False, "never", "medium", {"none", "xhigh", "max"}),
-        ("deepseek-v4-pro", "yes", False, "free", "high", {"minimal", "medium", "xhigh"}),
+        ("deepseek-v4-pro", "yes", False, "without_reasoning", "high", {"minimal", "medium", "xhigh"}),
     ],
 )
 def test_how_a_model_wants_to_be_asked(

@@ -27,7 +27,7 @@ LONG_ANSWER: Final = 21_333
 """Tokens. An answer that may be longer is asked for as a stream, or it might outlast the vendor's patience with a
 silent connection: its SDK refuses to ask for the whole (3600 s · max_tokens / 128 000 > 600 s)."""
 
-_EXTENSIONS: Final = ("cache_control", "container", "diagnostics", "inference_geo", "speed")
+_EXTENSIONS: Final = ("cache_control", "container", "diagnostics", "inference_geo", "speed", "user_profile_id")
 """The vendor's own fields, which a caller may add to an OpenAI request."""
 
 _TIERS: Final = {"auto": "auto", "priority": "auto", "default": "standard_only", "standard_only": "standard_only"}

@@ -24,7 +24,7 @@ from proxy.core.chat import (
 )
 from proxy.core.decision import Quirks
 from proxy.core.family import Family
-from proxy.wire.choices import narrow
+from proxy.wire.choices import narrow, refuse_custom
 from proxy.wire.dialects.openai_chat.read_request import PLAIN, rest
 from proxy.wire.gates import REFUSED, fitted, says_nothing
 from proxy.wire.messages import tidies, tidy
@@ -89,6 +89,8 @@ def apply_quirks(quirks: Quirks, fields: dict[str, Any], losses: Losses) -> None
     if quirks.unthinking and fields.get("reasoning_effort") == "none":
         del fields["reasoning_effort"]
         fields |= quirks.unthinking
+    if quirks.functions_only:
+        refuse_custom(fields.get("tools"))
     if quirks.choices is not None and "tool_choice" in fields:
         _apply_choice(quirks.choices, fields, losses)
     if tidies(quirks) and "messages" in fields:
