@@ -11,7 +11,7 @@ from proxy import __version__
 
 def build_parser() -> argparse.ArgumentParser:
     """All commands and their flags; each sets `run`, a function of the parsed arguments that returns the exit code."""
-    from proxy.cli import check, doctor, explain, key, models, routes, schema, serve, test
+    from proxy.cli import check, doctor, explain, key, models, routes, schema, serve, test, upstream
 
     parser = argparse.ArgumentParser(prog="failsoft", description="A proxy for language models that always answers.")
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
@@ -20,6 +20,7 @@ def build_parser() -> argparse.ArgumentParser:
         command.add_to(commands)
     key.add_to(commands)
     models.add_to(commands)
+    upstream.add_to(commands)
     doctor.add_to(commands)
     version = commands.add_parser("version", help="print the version")
     version.set_defaults(run=_version)
