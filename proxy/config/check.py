@@ -81,6 +81,14 @@ def _disabled(snapshot: Snapshot) -> Iterator[Remark]:
             yield "hint" if is_meant else "warning", ("upstreams", name), f"disabled: {upstream.disabled}"
 
 
+def _unchecked(snapshot: Snapshot) -> Iterator[Remark]:
+    for name, upstream in snapshot.upstreams.items():
+        config = snapshot.config.upstreams.get(name)
+        if config is not None and "health" in config.model_fields_set and not upstream.local:
+            why = "only servers of your own are checked; if it is one, write `local: true`"
+            yield "warning", ("upstreams", name, "health"), f"has no effect: {why}"
+
+
 def _addresses(snapshot: Snapshot) -> Iterator[Remark]:
     providers = discover()
     for name, upstream in snapshot.upstreams.items():
@@ -137,6 +145,7 @@ def _lonely_hedges(snapshot: Snapshot) -> Iterator[Remark]:
 
 _CHECKS: tuple[Callable[[Snapshot], Iterator[Remark]], ...] = (
     _disabled,
+    _unchecked,
     _addresses,
     _shadowed,
     _unreachable,

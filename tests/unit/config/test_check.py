@@ -39,6 +39,15 @@ def test_an_address_without_the_usual_path() -> None:
     assert only == "f:1: warning: upstreams.l.url: an address of this provider usually ends in /v1"
 
 
+def test_checks_of_a_vendor() -> None:
+    (only,) = findings("upstreams: {o: {provider: openai, keys: ['${KEY}'], health: {every: 5s}}}")
+    assert only == (
+        "f:1: warning: upstreams.o.health: has no effect: only servers of your own are checked; "
+        "if it is one, write `local: true`"
+    )
+    assert findings("upstreams: {l: {provider: lmstudio, health: {every: 5s}}}") == []
+
+
 def test_a_route_behind_one_that_takes_everything() -> None:
     routes = "routes: [{name: all, use: [l/a]}, {name: never, match: {model: x}, use: [l/b]}]"
     assert about(routes, "routes[1]") == [
