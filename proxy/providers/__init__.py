@@ -103,7 +103,8 @@ class TimeoutsConfig(Section):
     idle: Duration | None = None
     """Silence between two pieces of an answer. 60s."""
     progress: Duration | None = None
-    """Time between two words of a stream, whatever else comes meanwhile; it ends up to a quarter of that later. 120s."""
+    """Time between two words of a stream, whatever else comes meanwhile; it ends up to a quarter of that later. 120s; 180s where
+    the vendor holds back the inputs of tools until they are whole."""
     attempt: Duration | None = None
     """One try in all. Cloud 300s, local 600s."""
     total: Duration | None = None

@@ -4,12 +4,13 @@ Its list of models says what each takes (its SDK 2.11: `ModelInfo`, read 2026-11
 """
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 from proxy.core.decision import Meter
 from proxy.core.family import Thinking, Told
 from proxy.core.secret import Secret
-from proxy.providers import Headers, Provider
+from proxy.providers import CLOUD, Headers, Provider
 from proxy.wire.dialects.anthropic_messages.errors import classify
 from proxy.wire.model_list import at, count, entries, flag
 
@@ -77,6 +78,7 @@ PROVIDER = Provider(
         Meter("tokens", "anthropic-ratelimit-input-tokens-remaining", "anthropic-ratelimit-input-tokens-reset"),
         Meter("tokens", "anthropic-ratelimit-tokens-remaining", "anthropic-ratelimit-tokens-reset"),
     ),
+    timeouts=replace(CLOUD, progress=180.0),  # a tool's input may be held back until it is whole
     key_env="ANTHROPIC_API_KEY",
     models_path="/v1/models?limit=1000",  # without it, the first twenty
     reads_models=read_models,

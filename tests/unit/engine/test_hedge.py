@@ -377,7 +377,8 @@ def test_the_next_that_can_is_asked() -> None:
         asked = asyncio.create_task(stage.ask())
         await asyncio.sleep(1.0)
         stage.live.health.settle_key(two, NO_KEY, ErrorKind.THROTTLE, 3000.0)
-        assert (await asked).text == "third"
+        told = await asked
+        assert (told.text, told.receipt["x-failsoft-hedge"]) == ("third", "second")
         assert transport.times("two") == []
 
     run(story())
