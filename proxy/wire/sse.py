@@ -136,5 +136,9 @@ class SSEDecoder:
 
 
 def _speaking(raws: list[bytes]) -> list[Frame]:
-    frames = [parse(raw) for raw in raws]
+    frames = [_plain(raw) if is_plain(raw) else parse(raw) for raw in raws]
     return [frame for frame in frames if frame.data is not None or frame.event]
+
+
+def _plain(raw: bytes) -> Frame:
+    return Frame(data=raw[6:-2] if raw.startswith(b"data: ") else raw[5:-2])

@@ -31,9 +31,10 @@ from proxy.core.family import Family
 from proxy.core.request import Peek
 from proxy.core.usage import Usage, add_usage
 from proxy.wire import sse
+from proxy.wire.decoding import StreamDecoder
 from proxy.wire.dialects import Answer, Decoder, Encoder, Passage
 from proxy.wire.dialects.openai_chat import encode_error
-from proxy.wire.dialects.openai_chat.answer import ChatDecoder
+from proxy.wire.dialects.openai_chat.answer import Chunks
 from proxy.wire.dialects.openai_chat.read_request import MAX_CHOICES, decode_common, read_object, rest, take
 from proxy.wire.peek import Head, peek_of, prepare, read_head, refuse
 from proxy.wire.tap import Choice, Tap, judge
@@ -101,7 +102,7 @@ class OpenAICompletions:
 
     def decoder(self) -> Decoder:
         """Of what one upstream or this proxy has sent, where somebody goes on with it; the text is the content."""
-        return ChatDecoder()
+        return StreamDecoder(Chunks())
 
     def encoder(self, chat: Chat, created: int) -> Encoder:
         return CompletionEncoder(chat, created)

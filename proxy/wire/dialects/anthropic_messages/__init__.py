@@ -12,6 +12,7 @@ from proxy.core.chat import Chat, Losses
 from proxy.core.decision import Quirks
 from proxy.core.events import Event
 from proxy.core.family import Family
+from proxy.wire.decoding import StreamDecoder
 from proxy.wire.dialects import Decoder
 from proxy.wire.dialects.anthropic_messages import answer
 from proxy.wire.dialects.anthropic_messages.write_request import encode_request
@@ -31,7 +32,7 @@ class AnthropicMessages:
         return encode_request(chat, quirks, family, losses)
 
     def decoder(self) -> Decoder:
-        return answer.MessagesDecoder()
+        return StreamDecoder(answer.Reader())
 
     def decode_body(self, body: bytes) -> list[Event]:
         return answer.decode_body(body)

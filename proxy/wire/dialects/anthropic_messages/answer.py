@@ -9,7 +9,7 @@ to. Events, blocks and deltas that are not known here (server tools, citations) 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any, Final
 
 from proxy.core.errors import ErrorKind, UpstreamFailure
@@ -29,7 +29,7 @@ from proxy.core.events import (
     Unknown,
 )
 from proxy.core.usage import Usage
-from proxy.wire import sse
+from proxy.wire.decoding import StreamDecoder
 from proxy.wire.dialects.anthropic_messages.errors import classify_inband
 from proxy.wire.dialects.anthropic_messages.turns import THINKING
 from proxy.wire.lenient import Mender, mend, read_json, write_json
@@ -66,9 +66,9 @@ class _Block:
 
 
 class Reader:
-    """One answer, event by event; once `failed`, nothing follows."""
+    """One answer, event by event; a `Machine`. `over` once its end was told, or that it failed."""
 
-    __slots__ = ("_blocks", "_finished", "_has_text", "_started", "_thinking", "_tools", "_usage", "ended", "failed")
+    __slots__ = ("_blocks", "_finished", "_has_text", "_started", "_thinking", "_tools", "_usage", "over")
 
     def __init__(self) -> None:
         self._blocks: dict[Any, _Block] = {}
@@ -78,10 +78,9 @@ class Reader:
         self._has_text = False
         self._started = False
         self._finished = False
-        self.ended = False
-        self.failed = False
+        self.over = False
 
-    def read(self, name: str, event: Any) -> list[Event]:
+    def read(self, event: Any, name: str = "") -> Iterable[Event]:
         """The events that one event of the stream stands for; `name` is used where the data do not name it."""
         if not isinstance(event, dict):
             return [self.fail(ErrorKind.NOT_AN_ANSWER, f"not an event: {str(event)[:200]}")]
@@ -89,7 +88,7 @@ class Reader:
         kind = kind if isinstance(kind, str) else name
         on = _EVENTS.get(kind)
         if on is not None:
-            return list(on(self, event))
+            return on(self, event)
         return [] if kind == _PING else [Unknown(f"event {kind}")]
 
     def whole(self, answer: Json) -> list[Event]:
@@ -101,9 +100,13 @@ class Reader:
         ends = {**answer, "stop_reason": answer.get("stop_reason") or "end_turn"}
         return events + list(self.on_message_delta({"delta": ends}))
 
+    def end(self) -> Iterable[Event]:
+        """Not of this protocol: what is missing then, is missing."""
+        return ()
+
     def fail(self, kind: ErrorKind, detail: str, cause: UpstreamFailure | None = None) -> Failed:
         """The last event there will be."""
-        self.failed = True
+        self.over = True
         return Failed(kind, detail, cause)
 
     def on_message_start(self, event: Json) -> Iterator[Event]:
@@ -209,7 +212,7 @@ class Reader:
         yield Finish(_FINISH.get(reason, "tool_calls" if self._tools else "stop"))
 
     def on_message_stop(self, _event: Json) -> Iterator[Event]:
-        self.ended = True
+        self.over = True
         if self._started:
             yield from self._finish("end_turn")
 
@@ -268,47 +271,10 @@ def read_usage(usage: Json) -> Usage:
     )
 
 
-class MessagesDecoder:
-    """A `Decoder` of streamed Messages answers."""
-
-    __slots__ = ("_reader", "_sse", "ended")
-
-    def __init__(self) -> None:
-        self._sse = sse.SSEDecoder()
-        self._reader = Reader()
-        self.ended = False
-
-    def feed(self, data: bytes) -> list[Event]:
-        return self._read(self._sse.feed(data))
-
-    def close(self) -> list[Event]:
-        return self._read(self._sse.close())
-
-    def _read(self, frames: Sequence[sse.Frame]) -> list[Event]:
-        reader = self._reader
-        events: list[Event] = []
-        for frame in frames:
-            if reader.ended or reader.failed:
-                break
-            if frame.data and not frame.data.isspace():
-                events += self._frame(frame.event, frame.data)
-        self.ended = reader.ended
-        if self._sse.overflow and not reader.ended and not reader.failed:
-            events.append(reader.fail(ErrorKind.NOT_AN_ANSWER, f"an event of more than {sse.LIMIT} bytes"))
-        return events
-
-    def _frame(self, name: str, data: bytes) -> list[Event]:
-        try:
-            event = read_json(data)
-        except ValueError:
-            return [self._reader.fail(ErrorKind.NOT_AN_ANSWER, f"not an event: {data[:200]!r}")]
-        return self._reader.read(name, event)
-
-
 def decode_body(body: bytes) -> list[Event]:
     """The events of a whole answer, which may have been asked for as a stream; raises UpstreamFailure if it is none."""
     if body.lstrip()[:1] not in (b"{", b"["):
-        decoder = MessagesDecoder()
+        decoder = StreamDecoder(Reader())
         return decoder.feed(body) + decoder.close()
     try:
         answer = read_json(body)

@@ -18,6 +18,7 @@ from proxy.core.events import Event, Start
 from proxy.core.family import Family
 from proxy.core.request import Peek
 from proxy.wire import sse
+from proxy.wire.decoding import StreamDecoder
 from proxy.wire.dialects import Answer, Decoder, Encoder, Passage
 from proxy.wire.dialects.openai_chat import answer
 from proxy.wire.dialects.openai_chat.read_request import decode_request
@@ -74,7 +75,7 @@ class OpenAIChat:
         return encode_request(chat, quirks, family, losses)
 
     def decoder(self) -> Decoder:
-        return answer.ChatDecoder()
+        return StreamDecoder(answer.Chunks())
 
     def encoder(self, chat: Chat, created: int) -> Encoder:
         return answer.ChatEncoder(chat, created)

@@ -205,21 +205,23 @@ def _sound(value: Any) -> Any:
 
 
 class Chunks:
-    """Decoded chunks to events. `failed` once a `Failed` was given out: then nothing follows."""
+    """Decoded chunks to events; a `Machine`. `over` once a `Failed` was given out: then nothing follows."""
 
-    __slots__ = ("_choices", "_started", "failed")
+    __slots__ = ("_choices", "_started", "over")
 
     def __init__(self) -> None:
         self._choices: dict[int, _Choice] = {}
         self._started = False
-        self.failed = False
+        self.over = False
 
-    def read(self, chunk: Any) -> list[Event]:
-        """The events of one chunk, or of a whole answer."""
-        if self.failed:
+    def read(self, chunk: Any, name: str = "") -> list[Event]:
+        """The events of one chunk, or of a whole answer; in a frame named `error` a chunk is one without saying so."""
+        if self.over:
             return []
         if not isinstance(chunk, dict):
             return [self.fail(ErrorKind.NOT_AN_ANSWER, f"not a chunk: {str(chunk)[:200]}")]
+        if name == "error" and not chunk.get("error"):
+            chunk = {"error": chunk or "error"}
         if chunk.get("error") or ("choices" not in chunk and _is_text(chunk.get("message"))):
             failure = classify_inband(chunk.get("error") or chunk)
             return [self.fail(failure.kind, failure.detail, failure)]
@@ -229,19 +231,19 @@ class Chunks:
             events.append(_start(chunk))
         choices = chunk.get("choices")
         for choice in choices if isinstance(choices, list) else ():
-            if isinstance(choice, dict) and not self.failed:
+            if isinstance(choice, dict) and not self.over:
                 events += self._choice(choice)
         usage = read_usage(chunk.get("usage"))
         if usage is None and self._choices and events and isinstance(events[-1], Finish):
             usage = read_aside(chunk)
-        if usage is not None and not self.failed:
+        if usage is not None and not self.over:
             events.append(Tokens(usage))
         return events
 
     def end(self) -> list[Event]:
         """The upstream's end mark: choices without a finish reason are finished now, unless only some of them are."""
         still_open = [choice for choice in self._choices.values() if not choice.finished]
-        if self.failed or not still_open:
+        if self.over or not still_open:
             return []
         if len(still_open) < len(self._choices):
             return [self.fail(ErrorKind.BROKEN_STREAM, "the stream ended before every choice was finished")]
@@ -249,7 +251,7 @@ class Chunks:
 
     def fail(self, kind: ErrorKind, detail: str, cause: UpstreamFailure | None = None) -> Failed:
         """The last event there will be."""
-        self.failed = True
+        self.over = True
         return Failed(kind, detail, cause)
 
     def _choice(self, told: Mapping[str, Any]) -> list[Event]:
@@ -282,46 +284,6 @@ def _start(chunk: Mapping[str, Any]) -> Start:
         created=int(created) if isinstance(created, int | float) and 0 < created < 1e12 else 0,
         extra={name: word for name in _EVERYWHERE if (word := _word(chunk.get(name)))},
     )
-
-
-class ChatDecoder:
-    """A `Decoder` of streamed chat completions."""
-
-    __slots__ = ("_chunks", "_sse", "ended")
-
-    def __init__(self) -> None:
-        self._sse = sse.SSEDecoder()
-        self._chunks = Chunks()
-        self.ended = False
-
-    def feed(self, data: bytes) -> list[Event]:
-        return self._read(self._sse.feed(data))
-
-    def close(self) -> list[Event]:
-        return self._read(self._sse.close())
-
-    def _read(self, frames: Sequence[sse.Frame]) -> list[Event]:
-        events: list[Event] = []
-        for frame in frames:
-            if self.ended or self._chunks.failed:
-                break
-            if frame.data and not frame.data.isspace():
-                events += self._frame(frame.event, frame.data)
-        if self._sse.overflow and not self.ended and not self._chunks.failed:
-            events.append(self._chunks.fail(ErrorKind.NOT_AN_ANSWER, f"an event of more than {sse.LIMIT} bytes"))
-        return events
-
-    def _frame(self, event: str, data: bytes) -> list[Event]:
-        if data.startswith(b"[DONE]"):
-            self.ended = True
-            return self._chunks.end()
-        try:
-            chunk = read_json(data)
-        except ValueError:
-            return [self._chunks.fail(ErrorKind.NOT_AN_ANSWER, f"not a chunk: {data[:200]!r}")]
-        if event == "error" and isinstance(chunk, dict) and not chunk.get("error"):
-            chunk = {"error": chunk or "error"}
-        return self._chunks.read(chunk)
 
 
 def decode_body(body: bytes) -> list[Event]:

@@ -12,8 +12,10 @@ from proxy.core.chat import Chat, Losses
 from proxy.core.decision import Quirks
 from proxy.core.events import Event
 from proxy.core.family import Family
+from proxy.wire.decoding import StreamDecoder
 from proxy.wire.dialects import Decoder
-from proxy.wire.dialects.openai_responses.answer import ResponsesDecoder, decode_body
+from proxy.wire.dialects.openai_responses.answer import decode_body
+from proxy.wire.dialects.openai_responses.reading import Reading
 from proxy.wire.dialects.openai_responses.write_request import encode_request
 
 
@@ -31,7 +33,7 @@ class OpenAIResponses:
         return encode_request(chat, quirks, family, losses)
 
     def decoder(self) -> Decoder:
-        return ResponsesDecoder()
+        return StreamDecoder(Reading())
 
     def decode_body(self, body: bytes) -> list[Event]:
         return decode_body(body)

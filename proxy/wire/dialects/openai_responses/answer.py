@@ -1,55 +1,12 @@
-"""Streamed and whole responses: bytes to the events of `Reading`."""
+"""Whole responses: bytes to the events of `Reading`."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 from proxy.core.errors import ErrorKind, UpstreamFailure
 from proxy.core.events import Event
-from proxy.wire import sse
 from proxy.wire.dialects.openai_responses.errors import failure_of
 from proxy.wire.dialects.openai_responses.reading import Reading
 from proxy.wire.lenient import read_json
-
-
-class ResponsesDecoder:
-    """A `Decoder` of streamed responses."""
-
-    __slots__ = ("_reading", "_sse", "ended")
-
-    def __init__(self) -> None:
-        self._sse = sse.SSEDecoder()
-        self._reading = Reading()
-        self.ended = False
-
-    def feed(self, data: bytes) -> list[Event]:
-        return self._read(self._sse.feed(data))
-
-    def close(self) -> list[Event]:
-        return self._read(self._sse.close())
-
-    def _read(self, frames: Sequence[sse.Frame]) -> list[Event]:
-        events: list[Event] = []
-        for frame in frames:
-            if self.ended:
-                break
-            if frame.data and not frame.data.isspace():
-                events += self._frame(frame.event, frame.data)
-                self.ended = self.ended or self._reading.over
-        if self._sse.overflow and not self.ended:
-            self.ended = True
-            events.append(self._reading.fail(ErrorKind.NOT_AN_ANSWER, f"an event of more than {sse.LIMIT} bytes"))
-        return events
-
-    def _frame(self, name: str, data: bytes) -> list[Event]:
-        if data.startswith(b"[DONE]"):  # not of this protocol, but some servers end every stream so
-            self.ended = True
-            return []
-        try:
-            event = read_json(data)
-        except ValueError:
-            return [self._reading.fail(ErrorKind.NOT_AN_ANSWER, f"not an event: {data[:200]!r}")]
-        return list(self._reading.read(event, name))
 
 
 def decode_body(body: bytes) -> list[Event]:

@@ -13,7 +13,7 @@ item is told when it is done, and an output of which nothing was told when the r
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from functools import partial
 from typing import Any, Final
 
@@ -72,7 +72,7 @@ class _Item:
 
 
 class Reading:
-    """One response on its way to events. `over` once its end was told: then nothing follows."""
+    """One response on its way to events; a `Machine`. `over` once its end was told: then nothing follows."""
 
     __slots__ = ("_annotations", "_blocks", "_calls", "_items", "_logprobs", "_reasoned", "_started", "over")
 
@@ -104,6 +104,10 @@ class Reading:
         """The events of a whole response."""
         yield from self.created({"response": response})
         yield from self._ended(response, complete=response.get("status") in (None, "completed"))
+
+    def end(self) -> Iterable[Event]:
+        """Not of this protocol: what is missing then, is missing."""
+        return ()
 
     def fail(self, kind: ErrorKind, detail: str, cause: UpstreamFailure | None = None) -> Failed:
         """The last event there will be."""
