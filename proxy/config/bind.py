@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import ipaddress
 import re
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import replace
 from typing import Any
 from urllib.parse import urlsplit
@@ -13,7 +13,7 @@ from proxy.config.upstreams import UpstreamConfig
 from proxy.core.decision import Origin, Quirks, Timeouts, Upstream
 from proxy.core.secret import Secret
 from proxy.fields import to_secret
-from proxy.providers import CLOUD, LOCAL, Provider, basic
+from proxy.providers import CLOUD, LOCAL, Headers, Provider, basic
 
 OFFLINE = "offline"
 """The name of the upstream that is always there."""
@@ -26,6 +26,14 @@ _PRIVATE_SUFFIXES = (".localhost", ".internal", ".local", ".home.arpa")
 
 _HOST = re.compile(r"[A-Za-z0-9._-]{1,253}")
 _PATH = re.compile(r"(/[A-Za-z0-9._~!$&'()+,;=:@%-]+)*/?")
+_HEADER = re.compile(r"[a-z0-9-]{1,64}")
+_FRAMING = frozenset(
+    {"host", "connection", "content-length", "transfer-encoding", "content-type", "content-encoding", "accept",
+     "accept-encoding", "expect", "te", "trailer", "upgrade", "keep-alive", "proxy-authorization", "user-agent",
+     "x-client-request-id"}
+)  # fmt: skip
+"""Headers that belong to the transport, or to every request alike."""
+
 _VIA = re.compile(r"([A-Za-z0-9._-]{1,253}|\[[0-9a-fA-F:.]{2,45}\]):([0-9]{1,5})")
 
 
@@ -180,7 +188,7 @@ def bind(
         origin=replace(origin, ca_file=config.ca_file or None, via=config.via or None),
         base=base,
         paths=paths,
-        headers=basic if is_basic else provider.auth,
+        headers=_headers(config, basic if is_basic else provider.auth),
         classify=provider.classify,
         keys=keys,
         timeouts=_timeouts(config, provider),
@@ -198,6 +206,20 @@ def bind(
         meters=provider.meters,
         checking=config.health.limits() if is_local and provider.models_path else None,
     )
+
+
+def _headers(config: UpstreamConfig, show: Callable[[Secret], Headers]) -> Callable[[Secret], Headers]:
+    """How a key is shown, and the file's own headers beside it or in its place. Raises BadSetting."""
+    own = {name.lower(): value for name, value in config.headers.items() if value}
+    for name, value in own.items():
+        if _HEADER.fullmatch(name) is None or name in _FRAMING:
+            raise BadSetting(f"`{name}` is no header that can be set here", "headers")
+        if not (value.isascii() and value.isprintable()) or value != value.strip():
+            raise BadSetting(f"the value of `{name}` has spaces around it, or letters that no header has", "headers")
+    if not own:
+        return show
+    added = tuple((name.encode(), value.encode()) for name, value in own.items())
+    return lambda key: (*(pair for pair in show(key) if pair[0].decode() not in own), *added)
 
 
 def _quirks(config: UpstreamConfig, quirks: Quirks) -> Quirks:

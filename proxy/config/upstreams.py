@@ -28,6 +28,9 @@ class UpstreamConfig(Section):
     empty, the upstream is disabled with a warning. Not written: the provider's usual variable."""
     auth: EnvSecret | None = None
     """For servers with other ways than keys: `none`, a token, or `basic user:password`, as a variable."""
+    headers: dict[str, EnvText] = Field(default={})
+    """Headers to send with every request, such as `{OpenAI-Project: "${PROJECT}"}` or `{anthropic-workspace-id: …}`;
+    one of the provider's own is replaced, an empty one left out. A client's headers are never passed on."""
     timeouts: TimeoutsConfig = TimeoutsConfig()
     """How long each phase of an attempt may last."""
     breaker: BreakerConfig = BreakerConfig()

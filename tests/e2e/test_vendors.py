@@ -292,3 +292,11 @@ async def test_ollama_is_asked_for_more_than_one_prompt_as_a_chat(vendor, one, f
         answer = await sdk.completions.create(model="m", **fields)
     assert [choice.text for choice in answer.choices] == texts
     assert {seen.path.removeprefix("/v1") for seen in one.seen} == {path}
+
+
+async def test_the_file_s_own_headers_go_with_every_request(vendor, one):
+    proxy = await vendor("openai", headers={"OpenAI-Project": "p-1"})
+    await proxy.chat({"openai-project": "the-client-s"}, model="gpt-4.1")
+    asked = [seen.request.header("openai-project") for seen in one.everything]
+    assert len(asked) >= 2, "the list of models too"
+    assert set(asked) == {"p-1"}

@@ -53,6 +53,37 @@ def test_a_key_is_shown_the_vendors_way() -> None:
     ]
 
 
+def test_the_file_s_own_headers_come_beside_the_provider_s_or_in_their_place() -> None:
+    own = (
+        "provider: anthropic, headers: {Anthropic-Version: '2026-10-21', anthropic-workspace-id: '${W}', x-e: '${E:-}'}"
+    )
+    assert shown(own, ANTHROPIC_API_KEY="k", W="w1") == [
+        (b"x-api-key", b"k"),
+        (b"anthropic-version", b"2026-10-21"),
+        (b"anthropic-workspace-id", b"w1"),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("header", "told"),
+    [
+        ("Host: x", "`host` is no header"),
+        ("content-length: '5'", "`content-length` is no header"),
+        ("Transfer-Encoding: chunked", "`transfer-encoding` is no header"),
+        ("'x y': z", "`x y` is no header"),
+        ("'x:': z", "`x:` is no header"),
+        ('x: "a\\r\\nb: c"', "the value of `x`"),
+        ("x: ' a'", "the value of `x`"),
+        ("x: ü", "the value of `x`"),
+    ],
+)
+def test_a_header_that_would_break_a_request_is_refused(header: str, told: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        upstream(f"provider: lmstudio, headers: {{{header}}}")
+    assert [problem.path for problem in caught.value.problems] == ["upstreams.u.headers"]
+    assert told in str(caught.value)
+
+
 def test_the_usual_variable_is_read_only_if_no_keys_are_written() -> None:
     environ = {"OPENAI_API_KEY": "usual", "OWN": "own"}
     assert [key.reveal() for key in upstream("provider: openai", **environ).keys] == ["usual"]
