@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import Callable, Coroutine
 from typing import Any, Literal
 
-from proxy.core.errors import ErrorKind, UpstreamFailure
+from proxy.core.errors import ErrorKind, ProxyError, UpstreamFailure
+
+log = logging.getLogger("failsoft")
 
 Attempting = Coroutine[Any, Any, bool]
 """An attempt on its way; true if the client got its answer by it."""
@@ -84,8 +87,8 @@ class Race:
             runner.cancel()
         if running:
             await asyncio.wait(running)
-        for runner in runners:
-            _error(runner)  # looked at, though nobody may want it
+        if self._second is not None and not isinstance(error := _error(self._second), ProxyError | None):
+            log.error("a second attempt failed", exc_info=error)  # perhaps nobody else looks at it
 
 
 def _error(runner: asyncio.Task[bool]) -> BaseException | None:

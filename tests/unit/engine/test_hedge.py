@@ -244,6 +244,19 @@ def test_two_of_a_hundred_and_one_more() -> None:
     run(story())
 
 
+def test_a_few_hedges_cut_off_the_tail() -> None:
+    """One of a hundred answers begins after half a minute: none is waited for longer than three seconds."""
+
+    async def story() -> None:
+        usual, slow = says("usual", 0.5), says("slow", 30.0)
+        stage, transport = staged({"one": [*[*[usual] * 99, slow] * 5, usual], "two": [says("quick", 0.5)]})
+        begins = [(await stage.ask(stream=True)).record.first_token for _ in range(500)]
+        assert max(begins) <= 3.0
+        assert len(transport.times("two")) == 5
+
+    run(story())
+
+
 ALONE: dict[str, tuple[Mapping[str, Mapping[str, Any]], Mapping[str, Any], Mapping[str, Any]]] = {
     "not written": (TWO, {}, {}),
     "the first is local": ({"one": {"local": True}, "two": {}}, HEDGE, {}),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import Coroutine
 from typing import Any
 
@@ -119,6 +120,27 @@ def test_who_is_late_may_not_commit() -> None:
         assert told == [ErrorKind.HEDGED]
 
     run(story())
+
+
+def test_a_bug_in_the_second_is_told_and_hurts_nobody(
+    caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def story() -> None:
+        race = Race()
+
+        async def first() -> bool:
+            await asyncio.sleep(5.0)
+            race.commit()
+            return True
+
+        async def second() -> bool:
+            raise ZeroDivisionError
+
+        assert await race.run(first(), 1.0, second)
+
+    monkeypatch.setattr(logging.getLogger("failsoft"), "propagate", True)
+    run(story())
+    assert [record.exc_info[0] for record in caplog.records if record.exc_info] == [ZeroDivisionError]
 
 
 @pytest.mark.parametrize("when", [0.5, 3.0])
