@@ -11,7 +11,7 @@ import pytest
 
 from proxy.engine import attempt
 from tests.e2e.harness import Answer
-from tests.faults.stage import FIRST_WORDS, SECOND_WORDS, Stage, question
+from tests.faults.stage import FIRST_WORDS, SECOND, SECOND_WORDS, Stage, question
 from tests.faults.test_streams import DONE, SOON, STOP, chunk, odd, says
 from tests.upstream import Script, Usage
 
@@ -169,6 +169,75 @@ async def test_49_usage_wherever_it_comes(stage: Stage, name: str, asked: bool, 
     if irregular:
         count = name != "never"
     assert [usage["completion_tokens"] for usage in alone] == [4] * (count if asked else 0)
+
+
+def piece(text: str, token: str | None = None, finish: str | None = None) -> bytes:
+    """A chunk of Gemini's stream."""
+    candidate: dict[str, Any] = {"index": 0, "content": {"role": "model", "parts": [{"text": text}]}}
+    candidate |= {"continuationToken": token} if token else {}
+    candidate |= {"finishReason": finish} if finish else {}
+    counted = {"promptTokenCount": 5, "candidatesTokenCount": 2, "totalTokenCount": 7}
+    return b"data: " + json.dumps({"candidates": [candidate], "usageMetadata": counted}).encode() + b"\n\n"
+
+
+async def gemini(stage: Stage, midstream: str) -> None:
+    route = {"name": "all", "match": {"model": "*"}, "use": ["one/gemini-3.5-flash", "two/m"], "midstream": midstream}
+    await stage.serve(one={"provider": "gemini"}, routes=[route])
+
+
+INTERRUPTIONS = {
+    "cut": (odd(piece("Hello"), piece(", w", "dG9rZW4=")), ("one broken_stream", "one success")),
+    "reset": (
+        Script(chunks=(piece("Hello"), piece(", w", "dG9rZW4=")), ending="reset"),
+        ("one fault", "one success"),
+    ),
+    "paused": (odd(piece("Hello"), piece(", w", "dG9rZW4=", "CONTINUATION")), ("one paused", "one success")),
+}
+
+
+@pytest.mark.fault(52)
+@pytest.mark.parametrize("name", INTERRUPTIONS)
+async def test_52_an_answer_goes_on_from_its_vendors_token(stage: Stage, name: str) -> None:
+    """Where the route says `midstream: continue`; what both requests cost is added up."""
+    script, tries = INTERRUPTIONS[name]
+    await gemini(stage, "continue")
+    stage.one.script(script)
+    stage.one.script(odd(piece("orld"), piece("!", finish="STOP")))
+    answer = await stage.ask(stream=True)
+    assert (answer.text, answer.frames[-1]) == (FIRST_WORDS, b"data: [DONE]")
+    assert stage.told() == tries
+    first, second = (seen.request.json for seen in stage.one.seen)
+    assert second == first | {"continuationToken": "dG9rZW4="}
+    assert stage.records[0].usage.prompt == 10
+    assert not stage.two.seen
+
+
+@pytest.mark.fault(52)
+@pytest.mark.parametrize("name", INTERRUPTIONS)
+async def test_52_an_interrupted_answer_ends_there_by_default(stage: Stage, name: str) -> None:
+    """Either with the error event or, where the vendor stopped of its own accord, as an answer that is too short."""
+    await gemini(stage, "error")
+    stage.one.script(INTERRUPTIONS[name][0])
+    answer = await stage.ask(stream=True)
+    assert answer.text == "Hello, w"
+    assert (b'"finish_reason":"length"' if name == "paused" else b'"code":"stream_interrupted"') in answer.body
+    assert len(stage.one.seen) == 1
+    assert not stage.two.seen
+
+
+@pytest.mark.fault(39)
+@pytest.mark.parametrize("same", [True, False], ids=["the same words", "other words"])
+async def test_39_another_upstream_finishes_a_broken_answer(stage: Stage, same: bool) -> None:
+    """Where the route says `midstream: continue`, and only as long as it says what the client has read."""
+    route = {"name": "all", "match": {"model": "*"}, "use": ["one/*", "two/*"], "midstream": "continue"}
+    await stage.serve(routes=[route])
+    gate = stage.one.gate()
+    stage.one.script(Script(pauses={3: gate}, cut_frames=3, ending="reset", before_end=gate))
+    stage.two.script(Script() if same else SECOND)
+    answer = await stage.ask_until(3, gate)
+    assert answer.text == (FIRST_WORDS if same else "Hello,")
+    assert (b"x-failsoft-resumed" in answer.body) is same
+    assert stage.told() == ("one fault", "two success" if same else "two departed")
 
 
 @pytest.mark.fault(53)

@@ -32,6 +32,8 @@ def says(text: str) -> bytes:
     return chunk({"content": text})
 
 
+ENDLESS = (b"x" * (1 << 20),) * 100
+"""A hundred megabytes without the end of a line."""
 STOP, DONE = chunk({}, "stop"), b"data: [DONE]\n\n"
 
 
@@ -138,11 +140,11 @@ FAULTS = (
     ),
     Fault(
         number=45, name="a line without end at first", only="stream", tries=("one not_an_answer", "two success"),
-        one=odd(b"x", *[b"x" * (1 << 20)] * 100), hurts=1, billed=True,
+        one=Script(chunks=ENDLESS, between=0.001), hurts=1, billed=True,
         also=lambda stage, _answer, _record: _stopped_early(stage),
     ),
     broken(
-        45, "a line without end", odd(chunk({"role": "assistant"}), says("Hello"), *[b"x" * (1 << 20)] * 100),
+        45, "a line without end", Script(chunks=(chunk({"role": "assistant"}), says("Hello"), *ENDLESS), between=0.001),
         tries=("one not_an_answer",), also=lambda stage, _answer, _record: _stopped_early(stage),
     ),
     fine(
