@@ -8,32 +8,26 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, replace
-from typing import Any
 
-from proxy import __version__
 from proxy.accounting.estimate import counted
-from proxy.config.compile import Snapshot
 from proxy.core.clock import Clock
 from proxy.core.decision import Attempt, Target, Timeouts, Upstream
 from proxy.core.errors import ErrorKind, ProxyError, UpstreamFailure
-from proxy.core.ports import CompileSchema, Reply, Transport, WireRequest, WireResponse
-from proxy.core.request import Inbound
+from proxy.core.ports import CompileSchema, Transport, WireRequest, WireResponse
 from proxy.core.secret import Secret
 from proxy.core.usage import Usage, add_usage, tokens_of
-from proxy.engine.heartbeat import Heartbeat
+from proxy.engine.delivery import Delivery, head_of, params_of, wish_of
 from proxy.engine.journey import Journey
 from proxy.engine.pictures import Pictures
-from proxy.engine.race import Race
-from proxy.engine.readiness import Readying, Wish
+from proxy.engine.readiness import Readying
 from proxy.engine.relay import hold_until_begun, relay
-from proxy.engine.story import Hop, Story
 from proxy.engine.vigil import Vigil
 from proxy.synth.rules import OfflineConfig
-from proxy.wire.crossing import Crossing, cross, insist, spoken_at, unsaid
-from proxy.wire.dialects import Answer, InboundDialect, Passage, UpstreamDialect
+from proxy.wire.crossing import Crossing, cross, insist, spoken_at
+from proxy.wire.dialects import Answer, Passage, UpstreamDialect
 
 log = logging.getLogger("failsoft")
 
@@ -44,39 +38,6 @@ _ERROR_LIMIT = 64 << 10
 _TIMERS = (ErrorKind.FIRST_BYTE_TIMEOUT, ErrorKind.FIRST_TOKEN_TIMEOUT, ErrorKind.IDLE_TIMEOUT)
 _TIMER_MARGIN = 0.01  # seconds; timers may be early by a little
 _LINGER = 5.0  # seconds an upstream may go on after its end mark before its connection is closed
-_COME_BACK = 30.0  # seconds; what an offline answer advises when no upstream named a time
-_REQUEST_HEAD = (
-    (b"content-type", b"application/json"),
-    (b"accept", b"application/json, text/event-stream"),
-    (b"user-agent", b"failsoft/" + __version__.encode()),
-)
-
-
-@dataclass(slots=True)
-class Delivery:
-    """One request of `size` bytes on its way to an answer; no attempt outlives `deadline`, monotonic seconds.
-
-    `priority` says who goes first where requests wait for one another: the higher. `most_tries` are sent upstream.
-    """
-
-    journey: Journey
-    inbound: Inbound
-    dialect: InboundDialect
-    reply: Reply
-    snapshot: Snapshot
-    heartbeat: Heartbeat | None
-    deadline: float
-    size: int
-    priority: int = 0
-    most_tries: int = 1
-    race: Race | None = None
-    """Set while another attempt may run beside the present one."""
-    story: Story | None = None
-    """What the client was told, where others may go on with it when it breaks off."""
-    hop: Hop | None = None
-    """Set while somebody goes on with the story."""
-    pictures: Mapping[str, str] | None = None
-    """What was fetched for an upstream that does not fetch, by address."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -176,7 +137,7 @@ class Attempts:
     def hold(self, delivery: Delivery, target: Target) -> AbstractAsyncContextManager[None]:
         """Entered when the target's model is in memory, where that is the proxy's duty; see `Readying.hold`."""
         left = delivery.deadline - self._clock.monotonic()
-        return self._ready.hold(target.upstream, lambda: _wish(delivery, target), left)
+        return self._ready.hold(target.upstream, lambda: wish_of(delivery, target), left)
 
     async def _exchange(
         self, delivery: Delivery, target: Target, key: Secret, first_token: float | None, share: float
@@ -207,7 +168,7 @@ class Attempts:
             ) from error
         if hop is not None:
             crossing = hop.over(crossing, spoken, target, _known(delivery.journey.usage), created)
-        head = self._head(delivery, upstream, key)
+        head = head_of(delivery, upstream, key)
         path = upstream.base + spoken.path(upstream.paths[spoken.name], target.model, inbound.peek.stream)
         timeouts = self._timeouts(delivery, upstream, first_token, share)
         if crossing.is_gathered:
@@ -219,12 +180,6 @@ class Attempts:
         delivery.journey.tries += not upstream.offline
         deliver = self._streamed if inbound.peek.stream else self._whole
         await deliver(delivery, target, key, crossing, request)
-
-    def _head(self, delivery: Delivery, upstream: Upstream, key: Secret) -> Sequence[tuple[bytes, bytes]]:
-        """The request's headers, from scratch: nothing that the client sent is among them."""
-        request_id = (b"x-client-request-id", delivery.journey.id.encode())
-        head = (*_REQUEST_HEAD, request_id, *upstream.headers(key))
-        return (*head, *_occasion(delivery)) if upstream.offline else head
 
     def _timeouts(self, delivery: Delivery, upstream: Upstream, first_token: float | None, share: float) -> Timeouts:
         """The upstream's own, shortened to what is left of the request and, for a stream, to `first_token`."""
@@ -388,37 +343,8 @@ class Attempts:
         await delivery.reply.finish(event)
 
 
-def params_of(delivery: Delivery, target: Target) -> Mapping[str, Any]:
-    """What is laid over the caller's fields: the route's and target's own, and the tenant's where he was silent."""
-    decision = delivery.journey.decision
-    if decision is None or not decision.defaults:
-        return target.params
-    return {**unsaid(delivery.inbound.body, decision.defaults), **target.params}
-
-
 def _known(usage: Usage) -> Usage | None:
     return usage if usage.source != "unknown" else None
-
-
-def _wish(delivery: Delivery, target: Target) -> Wish:
-    """What a local server must have in memory for this request."""
-    facts = delivery.journey.facts
-    prompt = facts.tokens if facts is not None else tokens_of(delivery.size)
-    return Wish(target.model, prompt, delivery.inbound.peek.max_tokens)
-
-
-def _occasion(delivery: Delivery) -> Sequence[tuple[bytes, bytes]]:
-    """What offline synthesis may say of the request that it stands in for."""
-    journey = delivery.journey
-    waits = [failure.retry_after for _, failure in journey.failures if failure.retry_after is not None]
-    told = {
-        b"x-failsoft-asked": delivery.inbound.peek.model,
-        b"x-failsoft-route": journey.decision.route if journey.decision else "",
-        b"x-failsoft-task": journey.facts.task if journey.facts else "",
-        b"x-failsoft-retry-after": str(max(1, round(min(waits, default=_COME_BACK)))),
-        b"x-failsoft-created": str(int(journey.at.timestamp())),
-    }
-    return [(name, value.encode("latin-1", "replace")) for name, value in told.items()]
 
 
 async def _in_time(response: WireResponse, ends: float, limit: int, *, cut: bool = False) -> bytes:

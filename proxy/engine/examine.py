@@ -13,7 +13,8 @@ from proxy.core.errors import ErrorKind, ProxyError, UpstreamFailure
 from proxy.core.ports import Transport
 from proxy.core.request import Inbound, Tenant
 from proxy.core.secret import Secret
-from proxy.engine.attempt import Attempts, Delivery
+from proxy.engine.attempt import Attempts
+from proxy.engine.delivery import Delivery
 from proxy.engine.health import NO_KEY
 from proxy.engine.journey import Journey
 from proxy.engine.listing import list_models

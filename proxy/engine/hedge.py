@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from proxy.core.decision import Decision, Target, Upstream
 from proxy.engine.admission import Admission
-from proxy.engine.attempt import Delivery
+from proxy.engine.delivery import Delivery
 from proxy.engine.live import Live
 from proxy.policy.breaker import Admission as Admitted
 from proxy.policy.breaker import State

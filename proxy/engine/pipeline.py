@@ -14,8 +14,9 @@ from proxy.core.ports import Ledger, Reply
 from proxy.core.request import Inbound
 from proxy.core.secret import Secret
 from proxy.engine.admission import Admission
-from proxy.engine.attempt import STREAM_HEAD, Attempts, Delivery
+from proxy.engine.attempt import STREAM_HEAD, Attempts
 from proxy.engine.course import course
+from proxy.engine.delivery import Delivery
 from proxy.engine.door import check_batch
 from proxy.engine.health import NO_KEY
 from proxy.engine.heartbeat import Heartbeat

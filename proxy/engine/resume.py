@@ -14,8 +14,8 @@ from dataclasses import dataclass, replace
 from proxy.core.chat import Chat
 from proxy.core.decision import Decision, Quirks, Target
 from proxy.core.errors import ErrorKind, ProxyError
-from proxy.engine.attempt import Delivery, params_of
 from proxy.engine.course import course
+from proxy.engine.delivery import Delivery, params_of
 from proxy.engine.health import Health
 from proxy.engine.story import Hop, Story
 from proxy.wire.sequel import prevents_prefill, prevents_replay

@@ -20,8 +20,9 @@ from proxy.config.bind import OFFLINE
 from proxy.core.decision import Target
 from proxy.core.errors import ErrorKind, ProxyError, UpstreamFailure
 from proxy.core.request import Inbound, Tenant
-from proxy.engine.attempt import Attempts, Delivery
+from proxy.engine.attempt import Attempts
 from proxy.engine.captured import CapturedReply
+from proxy.engine.delivery import Delivery
 from proxy.engine.health import NO_KEY
 from proxy.engine.heartbeat import Heartbeat
 from proxy.engine.journey import Journey
