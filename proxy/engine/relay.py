@@ -25,8 +25,8 @@ async def hold_until_begun(response: WireResponse, passage: Passage) -> bytes:
     while not passage.begun:
         data = await response.read()
         held.append(passage.feed(data) if data else passage.close())
-        if passage.failure is not ErrorKind.PAUSED:
-            _raise_failure(passage)
+        if passage.failure is not None and passage.failure is not ErrorKind.PAUSED:
+            raise _failure_of(passage)
         size += len(held[-1])
         if size > _HELD_LIMIT:
             raise UpstreamFailure(ErrorKind.NOT_AN_ANSWER, "a megabyte of stream without a delta")
@@ -40,7 +40,8 @@ async def relay(response: WireResponse, passage: Passage, reply: Reply, heartbea
 
     Raises UpstreamFailure if the stream breaks; everything before the break has been given out by then.
     """
-    _raise_failure(passage)
+    if passage.failure is not None:  # it has paused already
+        raise _failure_of(passage)
     while not passage.ended:
         try:
             data = await response.read()
@@ -52,11 +53,11 @@ async def relay(response: WireResponse, passage: Passage, reply: Reply, heartbea
         if out:
             heartbeat.heard()
             await reply.write(out)
-        _raise_failure(passage)
+        if passage.failure is not None:
+            raise _failure_of(passage)
         if not data:
             return
 
 
-def _raise_failure(passage: Passage) -> None:
-    if passage.failure is not None:
-        raise passage.cause or UpstreamFailure(passage.failure, passage.detail)
+def _failure_of(passage: Passage) -> UpstreamFailure:
+    return passage.cause or UpstreamFailure(passage.failure or ErrorKind.BROKEN_STREAM, passage.detail)

@@ -52,7 +52,8 @@ class _Watch:
     """What a passage reports of the events that went by; the rules of completeness are those of the tap."""
 
     __slots__ = (
-        "_done", "_open", "begun", "cause", "checkpoint", "detail", "failure", "finish", "model", "unknown", "usage", "written",
+        "_done", "_open", "begun", "cause", "checkpoint", "detail", "failure", "finish", "model", "unknown", "usage",
+        "written",
     )  # fmt: skip
 
     def __init__(self) -> None:
