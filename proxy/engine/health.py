@@ -87,7 +87,7 @@ class Health:
         """In place of an attempt: why the target cannot be asked at all, whoever else rests; None if it can."""
         pause = self._service.pause_of(target.upstream.name)
         if pause is not None:
-            wait = None if pause.until is None else pause.ends - self._clock.monotonic()
+            wait = None if pause.until is None else (pause.until - self._clock.wall()).total_seconds()
             return UpstreamFailure(ErrorKind.MAINTENANCE, str(pause), retry_after=wait, sent=False)
         failure = self.keys_rest(target)
         if failure is None and self._absences:
@@ -164,7 +164,7 @@ class Health:
         if target.upstream.offline:
             return
         place = (target.upstream.name, target.model)
-        if kind is ErrorKind.MODEL_ABSENT:
+        if kind is ErrorKind.MODEL_ABSENT and target.upstream.keep is None:  # else it is loaded before it is asked again
             self._absences.note(*place, self._clock.monotonic())
         weight = 0.0 if kind is None else kind.facts.health or None
         breaker = self._breakers.pop(place, None) or Breaker(self._config(place[0]))

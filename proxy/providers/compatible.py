@@ -1,7 +1,7 @@
 """Any endpoint that speaks OpenAI's protocol: the facts come from the configuration."""
 
 from proxy.providers import Provider, bearer
-from proxy.wire.meters import OPENAI_METERS
+from proxy.wire.meters import USUAL_METERS
 from proxy.wire.openai_errors import classify
 
 PROVIDER = Provider(
@@ -14,6 +14,6 @@ PROVIDER = Provider(
     },
     auth=bearer,
     classify=classify,
-    meters=OPENAI_METERS,
+    meters=USUAL_METERS,
     needs_key=False,
 )

@@ -2,7 +2,7 @@
 
 from proxy.core.decision import Quirks
 from proxy.providers import Provider, bearer
-from proxy.wire.meters import OPENAI_METERS
+from proxy.wire.meters import USUAL_METERS
 from proxy.wire.openai_errors import classify
 
 PROVIDER = Provider(
@@ -12,7 +12,7 @@ PROVIDER = Provider(
     speaks={"openai_chat": "/chat/completions"},
     auth=bearer,
     classify=classify,
-    meters=OPENAI_METERS,
+    meters=USUAL_METERS,
     # The newer name is ignored in silence, so that an answer would have no limit (measured by others, 2026-08).
     quirks=Quirks(
         rename={"max_completion_tokens": "max_tokens", "user": "user_id"},

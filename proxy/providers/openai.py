@@ -1,7 +1,7 @@
 """OpenAI's own API: the protocol's home."""
 
 from proxy.providers import Provider, bearer
-from proxy.wire.meters import OPENAI_METERS
+from proxy.wire.meters import USUAL_METERS
 from proxy.wire.openai_errors import classify
 
 PROVIDER = Provider(
@@ -15,6 +15,6 @@ PROVIDER = Provider(
     },
     auth=bearer,
     classify=classify,
-    meters=OPENAI_METERS,
+    meters=USUAL_METERS,
     key_env="OPENAI_API_KEY",
 )

@@ -2,7 +2,7 @@
 
 from proxy.core.decision import Quirks
 from proxy.providers import Provider, bearer
-from proxy.wire.meters import OPENAI_METERS
+from proxy.wire.meters import USUAL_METERS
 from proxy.wire.openai_errors import classify
 
 PROVIDER = Provider(
@@ -11,7 +11,7 @@ PROVIDER = Provider(
     speaks={"openai_chat": "/chat/completions"},
     auth=bearer,
     classify=classify,
-    meters=OPENAI_METERS,
+    meters=USUAL_METERS,
     quirks=Quirks(drop=("web_search_options",)),  # its search is on an endpoint of its own
     key_env="XAI_API_KEY",
 )

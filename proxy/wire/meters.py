@@ -1,7 +1,7 @@
 """What is left of a vendor's limits, as the headers of its answers say.
 
-Sources: OpenAI's "Rate limits" (`x-ratelimit-remaining-requests: 59`, `x-ratelimit-reset-tokens: 6m0s`), spoken by most
-who speak its protocol; Anthropic's "Rate limits" (resets are RFC 3339 moments).
+Source: OpenAI's "Rate limits" (`x-ratelimit-remaining-requests: 59`, `x-ratelimit-reset-tokens: 6m0s`), spoken by most
+who speak its protocol. Providers name others.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from proxy.core.decision import Meter
 from proxy.wire.retry_after import seconds_until
 
-OPENAI_METERS = (
+USUAL_METERS = (
     Meter("requests", "x-ratelimit-remaining-requests", "x-ratelimit-reset-requests"),
     Meter("tokens", "x-ratelimit-remaining-tokens", "x-ratelimit-reset-tokens"),
 )

@@ -13,7 +13,7 @@ from proxy.core.decision import Meter
 from proxy.core.errors import ErrorKind
 from proxy.core.secret import Secret
 from proxy.policy.keyring import Keyring
-from proxy.wire.meters import OPENAI_METERS, Reading
+from proxy.wire.meters import USUAL_METERS, Reading
 
 A, B, C = KEYS = tuple(Secret(f"sk-{name}") for name in "abc")
 K = ErrorKind
@@ -122,7 +122,7 @@ def test_keys_that_are_gone_are_forgotten():
     assert ring.lend([B], "m", 1.0) is None
 
 
-REQUESTS, TOKENS = OPENAI_METERS
+REQUESTS, TOKENS = USUAL_METERS
 
 
 def left(meter: Meter, count: int, reset: str) -> list[Reading]:

@@ -27,7 +27,7 @@ class Job:
 class Upstream:
     """Works on `capacity` requests at once, the others wait there in turn; `clients` always have another one.
 
-    A first token takes `first` seconds for 200 tokens of prompt, the rest of the answer `rest` seconds, times `slowness`
+    A first token takes `first` seconds for 200 tokens of prompt, the rest of an answer `rest` seconds, times `slowness`
     of the moment, a third more or less by chance.
     """
 

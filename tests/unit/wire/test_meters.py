@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from proxy.core.decision import Meter
-from proxy.wire.meters import OPENAI_METERS, read
+from proxy.wire.meters import USUAL_METERS, read
 
 LEFT = "x-ratelimit-remaining-requests"
 RESET = "x-ratelimit-reset-requests"
@@ -14,13 +14,13 @@ DATE = "Sat, 21 Nov 2026 10:00:00 GMT"
 
 def test_both_limits_are_read():
     headers = {LEFT: "59", RESET: "1s", "x-ratelimit-remaining-tokens": "149984", "x-ratelimit-reset-tokens": "6m0s"}
-    found = [(one.meter.counts, one.left, one.seconds()) for one in read(OPENAI_METERS, headers)]
+    found = [(one.meter.counts, one.left, one.seconds()) for one in read(USUAL_METERS, headers)]
     assert found == [("requests", 59, 1.0), ("tokens", 149984, 360.0)]
 
 
 @pytest.mark.parametrize("left", ["", "-1", "unknown", "1.5", "9" * 19, "²", "٣", " 4"])
 def test_what_is_no_count_is_left_out(left):
-    assert read(OPENAI_METERS, {LEFT: left, RESET: "1s"}) == []
+    assert read(USUAL_METERS, {LEFT: left, RESET: "1s"}) == []
 
 
 @pytest.mark.parametrize(
@@ -36,7 +36,7 @@ def test_what_is_no_count_is_left_out(left):
     ],
 )
 def test_resets_in_any_spelling(reset, seconds):
-    (reading,) = read(OPENAI_METERS, {LEFT: "0", RESET: reset, "date": DATE})
+    (reading,) = read(USUAL_METERS, {LEFT: "0", RESET: reset, "date": DATE})
     assert reading.seconds() == seconds
 
 
@@ -47,4 +47,4 @@ def test_other_vendors_have_other_names():
 
 
 def test_answers_without_such_headers_say_nothing():
-    assert read(OPENAI_METERS, {"content-type": "application/json"}) == []
+    assert read(USUAL_METERS, {"content-type": "application/json"}) == []
