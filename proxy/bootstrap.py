@@ -25,6 +25,7 @@ from proxy.adapters.fetch import PictureFetcher
 from proxy.adapters.keys_sqlite import KnownKeys
 from proxy.adapters.ledger_memory import MemoryLedger
 from proxy.adapters.local_models import LocalModels
+from proxy.adapters.pauses import PauseFolder
 from proxy.adapters.private import make_private
 from proxy.adapters.transport_http import HttpTransport
 from proxy.adapters.transport_offline import OfflineTransport
@@ -68,6 +69,7 @@ _GC_THRESHOLDS = (20_000, 20, 100)
 ADMIN_KEY_FILE = "admin-key"
 KEYS_FILE = "keys.db"
 AUDIT_FILE = "audit.jsonl"
+PAUSES_FOLDER = "maintenance"
 
 
 def state_folder(environ: Mapping[str, str]) -> Path:
@@ -131,6 +133,7 @@ def assemble(
     folder = folder or state_folder(os.environ)
     issued = KnownKeys(folder / KEYS_FILE)
     audit = AuditLog(folder / AUDIT_FILE)
+    pauses = PauseFolder(folder / PAUSES_FOLDER, live.service.set_pause)
 
     def swapped() -> None:
         catalog.outdate()
@@ -149,12 +152,14 @@ def assemble(
         gc.collect()
         gc.freeze()  # what was built by now lives as long as the process: the collector need not look at it again
         gc.set_threshold(*_GC_THRESHOLDS)
+        pauses.look()
         duties = {
             "catalog": lambda: catalog.keep_fresh(_CATALOG_EVERY),
             "checks": checks.keep,
             "local models": readiness.keep,
             "self-test": self_test.keep,
             "pulse": pulse.beat,
+            "maintenance": pauses.follow,
             "hang-up": lambda: whenever(hung_up, reloader.reload),
         }
         if source is not None:
@@ -171,7 +176,7 @@ def assemble(
         request_log.flush()
 
     identities = Identities(live, issued, keys)
-    office = Office(readiness, reloader, records, audit, self_test)
+    office = Office(readiness, reloader, records, audit, pauses, self_test)
     return build_app(engine, door, catalog, pulse, office, dialects, identities, running)
 
 

@@ -146,6 +146,28 @@ class KeyStore(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
+class Pause:
+    """An upstream is in maintenance: why, by whose key (fingerprint), since when, and until when (None: until told)."""
+
+    reason: str
+    by: str
+    since: datetime
+    until: datetime | None = None
+
+    def __str__(self) -> str:
+        end = "" if self.until is None else f" until {self.until.isoformat(timespec='seconds')}"
+        return f"in maintenance{end}: {self.reason}"
+
+
+class PauseStore(Protocol):
+    """Where pauses are kept, by the upstreams' names, for other processes and for the next start."""
+
+    def put(self, upstream: str, pause: Pause | None) -> None:
+        """None ends it. Blocks. Raises OSError."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
 class Deed:
     """What an operator did, or tried to do.
 

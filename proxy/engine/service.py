@@ -7,31 +7,21 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import datetime, timedelta
 from math import inf
 from typing import Any
 
 from proxy.core.clock import Clock
 from proxy.core.decision import Checking, Upstream
+from proxy.core.ports import Pause
 from proxy.policy.checkup import Checkup, Finding
 
 
 @dataclass(frozen=True, slots=True)
-class Pause:
-    """An upstream in maintenance: why, by whose key (fingerprint), since when, and until when (None: until told).
+class _Paused:
+    """`ends` is in monotonic seconds."""
 
-    `ends` is the same end in monotonic seconds, which alone decides.
-    """
-
-    reason: str
-    by: str
-    since: datetime
-    until: datetime | None = None
-    ends: float = inf
-
-    def __str__(self) -> str:
-        end = "" if self.until is None else f" until {self.until.isoformat(timespec='seconds')}"
-        return f"in maintenance{end}: {self.reason}"
+    pause: Pause
+    ends: float
 
 
 @dataclass(slots=True)
@@ -47,7 +37,7 @@ class Service:
 
     def __init__(self, clock: Clock) -> None:
         self._clock = clock
-        self._pauses: dict[str, Pause] = {}
+        self._pauses: dict[str, _Paused] = {}
         self._checked: dict[str, _Checked] = {}
         self._down: set[str] = set()
         self._changes = 0
@@ -61,31 +51,32 @@ class Service:
 
     # Maintenance
 
-    def pause(self, upstream: str, reason: str, by: str, seconds: float | None = None) -> Pause:
-        """No new request goes there from now on, for so many seconds or until `resume`."""
-        now, wall = self._clock.monotonic(), self._clock.wall()
-        until = None if seconds is None else wall + timedelta(seconds=seconds)
-        pause = Pause(reason, by, wall, until, inf if seconds is None else now + seconds)
-        self._pauses[upstream] = pause
-        self._changes += 1
-        return pause
+    def set_pause(self, upstream: str, pause: Pause | None) -> bool:
+        """No new request goes there from now on, or it takes them again; false if it was so before.
 
-    def resume(self, upstream: str) -> bool:
-        """It takes requests again; false if it was not in maintenance."""
-        self._wake()
+        Only how far off the end is matters, so that a wall clock that is put right later changes nothing.
+        """
+        if pause == self.pause_of(upstream):
+            return False
         self._changes += 1
-        return self._pauses.pop(upstream, None) is not None
+        if pause is None:
+            del self._pauses[upstream]
+            return True
+        left = inf if pause.until is None else (pause.until - self._clock.wall()).total_seconds()
+        self._pauses[upstream] = _Paused(pause, self._clock.monotonic() + left)
+        return True
 
     def pause_of(self, upstream: str) -> Pause | None:
         """None for an upstream that is not in maintenance."""
         if not self._pauses:
             return None
         self._wake()
-        return self._pauses.get(upstream)
+        paused = self._pauses.get(upstream)
+        return None if paused is None else paused.pause
 
     def _wake(self) -> None:
         now = self._clock.monotonic()
-        over = [name for name, pause in self._pauses.items() if now >= pause.ends]
+        over = [name for name, paused in self._pauses.items() if now >= paused.ends]
         for name in over:
             del self._pauses[name]
             self._changes += 1

@@ -17,7 +17,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from proxy import __version__
 from proxy.core.errors import ProxyError
-from proxy.core.ports import Audit, Records
+from proxy.core.ports import Audit, PauseStore, Records
 from proxy.engine.catalog import Catalog
 from proxy.engine.door import Door
 from proxy.engine.live import Live
@@ -52,6 +52,7 @@ class Office:
     reloader: Reloader
     records: Records
     audit: Audit
+    pauses: PauseStore
     self_test: SelfTest
 
 
@@ -132,7 +133,7 @@ def build_app(
     pages = [
         *_views(status, Requests(office.records), book),
         *_control(Control(engine, chat, office.reloader, book), Explain(live, dialects)),
-        *_actions(Provider(live, book), LocalModelsAdmin(live, office.readiness, book)),
+        *_actions(Provider(live, office.pauses, book), LocalModelsAdmin(live, office.readiness, book)),
     ]
     routes = [*_public(live, catalog, identities, pulse), _admin(pages, identities)]
 

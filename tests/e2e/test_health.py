@@ -123,6 +123,29 @@ async def test_a_cloud_is_not_checked(serve: Serve, one):
     assert (await health(proxy, "one"))["checks"] is None
 
 
+async def test_a_reload_begins_and_ends_checks_and_runs_the_self_test(one):
+    written = document({"one": upstream(one)})
+
+    def source():
+        return loads(json.dumps(written).encode(), "routes.yaml", ENVIRONMENT)
+
+    async with running(written, source) as proxy:
+        assert (await health(proxy, "one"))["checks"] is None
+        written["upstreams"]["one"] = home(one)
+        written["offline"] = {"levels": []}
+        assert (await proxy.post("/admin/reload", b"", KEY)).json["ok"]
+        await until(proxy, "one", "up")
+        async with asyncio.timeout(PATIENCE):
+            while (await proxy.admin("health"))["offline_self_test"] is not None:
+                pass
+        one.script(Script(status=500), path="/models", times=None)
+        await until(proxy, "one", "down")
+        written["upstreams"]["one"]["health"] = {"every": "never"}
+        assert (await proxy.post("/admin/reload", b"", KEY)).json["ok"]
+        assert (await health(proxy, "one"))["checks"] is None
+        assert await asked(proxy) == "one"
+
+
 @pytest.mark.parametrize("stream", MODES.values(), ids=MODES)
 async def test_maintenance_lets_streams_end_and_takes_nothing_new(serve: Serve, one, two, stream):
     proxy = await serve(document({"one": upstream(one), "two": upstream(two)}))
@@ -192,6 +215,31 @@ async def test_the_nearest_name_is_told(serve: Serve, one):
     assert (answer.status, answer.error["code"]) == (404, "upstream_not_found")
     assert "did you mean `primary`" in answer.error["message"]
     assert (await order(proxy, "offline", "maintenance")).status == 404
+
+
+async def test_other_workers_and_the_next_start_know_of_it(one, two, tmp_path):
+    config = document({"one": upstream(one), "two": upstream(two)})
+    state = tmp_path / "state"
+    async with running(config, folder=state) as first, running(config, folder=state) as second:
+        assert (await order(first, "one", "maintenance")).json["not_saved_because"] is None
+        async with asyncio.timeout(PATIENCE):
+            while (await health(second, "one"))["maintenance"] is None:
+                pass
+        assert await asked(second) == "two"
+    async with running(config, folder=state) as third:
+        assert await asked(third) == "two"
+        await order(third, "one", "active")
+    async with running(config, folder=state) as fourth:
+        assert await asked(fourth) == "one"
+
+
+async def test_an_order_that_cannot_be_kept_holds_nevertheless_and_says_so(one, two, tmp_path):
+    state = tmp_path / "state"
+    state.write_text("no folder")
+    async with running(document({"one": upstream(one), "two": upstream(two)}), folder=state) as proxy:
+        answer = await order(proxy, "one", "maintenance")
+        assert (answer.status, answer.json["not_saved_because"]) == (200, "Not a directory")
+        assert await asked(proxy) == "two"
 
 
 @pytest.mark.parametrize(

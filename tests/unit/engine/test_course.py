@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
+
 import pytest
 
 from proxy.core.clock import FakeClock
 from proxy.core.decision import Checking, Target
 from proxy.core.errors import ErrorKind
+from proxy.core.ports import Pause
 from proxy.engine.course import course
 from proxy.engine.health import Health
 from proxy.engine.service import Service
@@ -39,6 +42,11 @@ class World:
         for target in targets:
             self.service.note(target.upstream, Finding.BAD, "refused", Checking(fall=1))
             self.clock.advance(1)
+
+    def pause(self, target: Target, seconds: float | None = None) -> None:
+        now = self.clock.wall()
+        until = None if seconds is None else now + timedelta(seconds=seconds)
+        self.service.set_pause(target.upstream.name, Pause("new disk", "abcd1234", now, until))
 
     def asked(self, *candidates: Target) -> list[str]:
         """All who would be asked if nobody answered."""
@@ -127,7 +135,7 @@ def test_when_all_are_down_one_request_a_second_is_sent_nevertheless(world):
 
 
 def test_who_is_in_maintenance_is_not_even_the_last_resort(world):
-    world.service.pause("a", "new disk", "abcd1234", 60.0)
+    world.pause(A, 60.0)
     assert world.asked(A, RULES) == ["offline"]
     assert world.skipped == [("a", ErrorKind.MAINTENANCE, 60.0)]
     world.open(B)
@@ -139,6 +147,6 @@ def test_who_is_in_maintenance_is_not_even_the_last_resort(world):
 def test_maintenance_that_begins_while_a_request_walks_is_heeded(world):
     asked = course((A, B), world.health, world._skip)
     assert next(asked) is A
-    world.service.pause("b", "new disk", "abcd1234")
+    world.pause(B)
     assert list(asked) == []
     assert world.skipped == [("b", ErrorKind.MAINTENANCE, None)]

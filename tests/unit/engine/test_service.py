@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from datetime import timedelta
 
 import pytest
 
 from proxy.core.clock import FakeClock
 from proxy.core.decision import Checking, Upstream
+from proxy.core.ports import Pause
 from proxy.engine.service import Service
 from proxy.policy.checkup import Finding
 from tests.unit.routing.given import upstream
@@ -26,42 +28,70 @@ def service(clock) -> Service:
     return Service(clock)
 
 
+def pause(service: Service, clock: FakeClock, reason: str = "new disk", seconds: float | None = None) -> Pause:
+    """Of `one`, from now on."""
+    until = None if seconds is None else clock.wall() + timedelta(seconds=seconds)
+    made = Pause(reason, "abcd1234", clock.wall(), until)
+    assert service.set_pause("one", made)
+    return made
+
+
+def resume(service: Service) -> bool:
+    return service.set_pause("one", None)
+
+
 def check(service: Service, *findings: Finding, at: Upstream = ONE) -> list[bool]:
     return [service.note(at, finding, "refused", LIMITS) for finding in findings]
 
 
 def test_a_pause_lasts_until_it_is_ended(service, clock):
     before = service.version
-    pause = service.pause("one", "new disk", "abcd1234")
+    made = pause(service, clock)
     assert service.version != before
     clock.advance(1e9)
-    assert service.pause_of("one") is pause
+    assert service.pause_of("one") is made
     assert service.pause_of("two") is None
-    assert (str(pause), pause.until) == ("in maintenance: new disk", None)
+    assert (str(made), made.until) == ("in maintenance: new disk", None)
     before = service.version
-    assert service.resume("one")
+    assert resume(service)
     assert service.version != before
     assert service.pause_of("one") is None
-    assert not service.resume("one")
+    assert not resume(service)
 
 
 def test_a_pause_with_an_end_ends_by_itself(service, clock):
-    pause = service.pause("one", "new disk", "abcd1234", 60.0)
-    assert str(pause) == "in maintenance until 2026-01-01T00:02:40+00:00: new disk"
+    made = pause(service, clock, seconds=60.0)
+    assert str(made) == "in maintenance until 2026-01-01T00:02:40+00:00: new disk"
     version = service.version
     clock.advance(59.9)
-    assert (service.version, service.pause_of("one")) == (version, pause)
+    assert (service.version, service.pause_of("one")) == (version, made)
     clock.advance(0.1)
     assert service.version != version
     assert service.pause_of("one") is None
-    assert not service.resume("one")
+    assert not resume(service)
 
 
 def test_a_second_pause_takes_the_place_of_the_first(service, clock):
-    service.pause("one", "new disk", "abcd1234", 60.0)
-    service.pause("one", "newer disk", "abcd1234")
+    pause(service, clock, seconds=60.0)
+    pause(service, clock, "newer disk")
     clock.advance(100)
     assert service.pause_of("one").reason == "newer disk"
+
+
+def test_the_same_once_more_changes_nothing_though_the_wall_clock_was_put_right(service, clock):
+    """Other workers and the next look at the file tell of it again."""
+    made = pause(service, clock, seconds=60.0)
+    clock.epoch += timedelta(hours=1)
+    version = service.version
+    assert not service.set_pause("one", made)
+    clock.advance(59.0)
+    assert (service.version, service.pause_of("one")) == (version, made)
+
+
+def test_a_pause_that_is_over_is_none(service, clock):
+    clock.advance(100)
+    service.set_pause("one", Pause("new disk", "abcd1234", clock.wall(), clock.wall() - timedelta(seconds=1)))
+    assert service.pause_of("one") is None
 
 
 def test_the_version_tells_of_every_change(service):
@@ -109,10 +139,17 @@ def test_a_reload_ends_what_nobody_checks_any_more(service, after):
     assert service.version != before
 
 
-def test_a_reload_that_changes_nothing_of_it_lets_it_be(service):
+def test_a_reload_that_changes_nothing_of_it_lets_it_be(service, clock):
     check(service, Finding.BAD)
-    service.pause("two", "new disk", "abcd1234")
+    pause(service, clock)
     service.adopt({"one": replace(ONE, checking=Checking(every=1.0))})
     assert service.is_down("one")
-    assert service.pause_of("two") is not None
+    assert service.pause_of("one") is not None
     assert service.describe(replace(ONE, checking=None))["checks"] is None
+
+
+def test_another_place_of_the_same_name_begins_anew(service):
+    check(service, Finding.BAD)
+    moved = replace(ONE, base="/elsewhere")
+    assert not service.checkup(moved).is_down
+    assert not service.is_down("one")
