@@ -181,7 +181,8 @@ class Upstream:
     it takes no traffic, None if it does. `local` upstreams run on the operator's own machines and cost nothing.
     `default_model` is used where a target keeps the asked model (`upstream/*`) but the caller named none.
     `models_path` is where the upstream lists its models, None if it has no such list, and `reads_models` how the list
-    is read, None if it has OpenAI's form. `native` is its API for the models in its memory, where it has one; `keep` says how they are kept there, None if that is the server's affair.
+    is read, None if it has OpenAI's form. `native` is its API for the models in its memory, where it has one; `keep`
+    says how they are kept there, None if that is the server's affair.
     With `fetches_images`, pictures that are named by their address are fetched by us and sent as data.
     `slots` and `pace` are the limits that we set ourselves, `meters` tell of the vendor's. `checking` says how it
     is looked after, None if it is not.

@@ -57,9 +57,9 @@ class UsageRecord:
     """Everything that is kept of one request; written once, when it has ended, whatever way it ended.
 
     `ended` is a finish reason (`stop`, `length`, `tool_calls`, …) or the name of an error kind in lower case.
-    `unknown` counts what the upstream said and there is no word for. Times are seconds; `first_token` is None when no semantic delta was seen. `facts` is what routing knew of the
-    request (`plan`, and `tokens`, `has`, `task`, `complexity` where a rule had asked), in JSON's terms. `size` is the
-    bytes of its body.
+    `unknown` counts what the upstream said and there is no word for. Times are seconds; `first_token` is None when no
+    semantic delta was seen. `facts` is what routing knew of the request (`plan`, and `tokens`, `has`, `task`,
+    `complexity` where a rule had asked), in JSON's terms. `size` is the bytes of its body.
     """
 
     id: str
