@@ -18,7 +18,8 @@ class Family:
     that the models refuse (`images`, `tools`); `no_forms` names forms of answers that they cannot be held to
     (`json_schema`, `json_object`). `sampling`: whether temperature, top_p and their like are accepted always, only
     while the model does not reason, or never. `efforts` are the values of reasoning_effort that it knows, none of them
-    if it never reasons, None where unknown; `default_effort` is in force when the caller is silent. `thinking` says how it is asked to think: by a token budget, by a level, adaptively, or always and unasked.
+    if it never reasons, None where unknown; `default_effort` is in force when the caller is silent. `thinking` says how
+    it is asked to think: by a token budget, by a level, adaptively, or always and unasked.
     `prefill`: a last assistant message is continued; None where that is not known: then it may be sent, but nobody
     relies on it. `forced_tools`: a tool call may be required. `mid_system`: system
     messages may stand in the middle of a conversation. `penalties`: frequency and presence penalties. `chat_tools`:
@@ -26,7 +27,7 @@ class Family:
     `completions`: by legacy completions too. `max_tokens`: chat completions may say the length of an answer by this
     older name of `max_completion_tokens`.
     `tool_ids`: calls and their results carry ids. `signatures`: tool calls must return with the signature they came
-    with.
+    with. `tools_in_form`: the model can be held to a form while it is offered tools.
     """
 
     context: int | None = None
@@ -47,6 +48,7 @@ class Family:
     max_tokens: bool = True
     tool_ids: bool = True
     signatures: bool = False
+    tools_in_form: bool = True
 
 
 UNKNOWN = Family()

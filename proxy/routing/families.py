@@ -73,6 +73,8 @@ class FamilyConfig(Section):
     """Whether tool calls and their results carry ids."""
     signatures: bool | None = None
     """Whether tool calls must return with the signature they came with."""
+    tools_in_form: bool | None = None
+    """Whether it can be held to JSON or a schema while it is offered tools."""
 
 
 FamiliesConfig = Annotated[dict[Glob, FamilyConfig], Field(examples=[{"llava-*": {"context": 4096, "tools": False}}])]

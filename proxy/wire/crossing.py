@@ -21,7 +21,7 @@ from proxy.wire.dialects import Answer, Decoder, Encoder, InboundDialect, Passag
 from proxy.wire.fit import decoded, fit
 from proxy.wire.held import Held, Hold
 from proxy.wire.peek import top_level
-from proxy.wire.structured import RESPONSE_FORMAT, Form, emulate
+from proxy.wire.structured import FORMS, RESPONSE_FORMAT, Form, emulate
 
 
 class Crossing(Protocol):
@@ -122,8 +122,9 @@ class Translated:
         self._created = created
         self._encoder: Encoder | None = None
         losses, quirks, family = Losses(), target.upstream.quirks, target.family or UNKNOWN
-        no_forms = _no_forms(upstream, target)
-        emulated = [emulate(chat, no_forms, compile_schema, losses) for chat in chats]
+        emulated = [
+            emulate(chat, _no_forms(upstream, target, bool(chat.tools)), compile_schema, losses) for chat in chats
+        ]
         asked, self._forms = zip(*emulated, strict=True)
         self.is_gathered = chats[0].stream and _must_come_whole(quirks, asked[0])
         if self.is_gathered:
@@ -155,9 +156,12 @@ class Translated:
         return events if form is None else list(Hold(form).events(events))
 
 
-def _no_forms(upstream: UpstreamDialect, target: Target) -> frozenset[str]:
+def _no_forms(upstream: UpstreamDialect, target: Target, has_tools: bool) -> frozenset[str]:
     """The forms of answers that the protocol has no words for, or that the server or the model refuses."""
-    return upstream.no_forms | target.upstream.quirks.no_forms | (target.family or UNKNOWN).no_forms
+    family = target.family or UNKNOWN
+    if has_tools and not family.tools_in_form:
+        return FORMS | upstream.no_forms
+    return upstream.no_forms | target.upstream.quirks.no_forms | family.no_forms
 
 
 def _lacks_form(no_forms: frozenset[str], body: bytes, params: Mapping[str, Any]) -> bool:
@@ -255,7 +259,9 @@ def _needs_hub(upstream: UpstreamDialect, body: bytes, peek: Peek, target: Targe
     """True if the answer in the caller's own dialect must be read and written anew."""
     quirks = target.upstream.quirks
     return (
-        quirks.irregular or _streams_badly(quirks, body, peek) or _lacks_form(_no_forms(upstream, target), body, params)
+        quirks.irregular
+        or _streams_badly(quirks, body, peek)
+        or _lacks_form(_no_forms(upstream, target, has_tools=True), body, params)
     )
 
 

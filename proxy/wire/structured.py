@@ -5,6 +5,7 @@ be held to it. All three state it as `no_forms`. What then comes back is held to
 
     asked for      lacking        sent instead
     json_schema    json_schema    words and the schema, and json_object where there is that
+    json_schema    open_schema    the same, if the schema has dictionaries: a closed one would keep them empty
     json_object    json_object    words, and a schema that any object satisfies where the protocol takes such schemas
 """
 
@@ -21,6 +22,7 @@ from proxy.wire.peek import refuse
 
 JSON_SCHEMA: Final = "json_schema"
 JSON_OBJECT: Final = "json_object"
+FORMS: Final = frozenset({JSON_SCHEMA, JSON_OBJECT})
 OPEN_SCHEMA: Final = "open_schema"
 """A schema that leaves room for fields it does not name; a protocol may enforce closed ones only."""
 
@@ -43,6 +45,7 @@ UNCHECKED: Final = frozenset(
 )
 """Keywords that the model is told and nobody checks: what a stranger writes there can take for ever to check."""
 _LITERAL: Final = frozenset({"enum", "const", "default", "examples"})
+_SAY_MORE: Final = ("properties", "$ref", "anyOf", "oneOf", "allOf")
 _NAMED: Final = frozenset({"properties", "$defs", "definitions", "dependentSchemas"})
 
 
@@ -73,7 +76,7 @@ def emulate(
     None if the target sees to the form itself. Raises ProxyError BAD_REQUEST for a schema that is none or too long.
     """
     wanted, form = chat.response_format, form_of(chat.response_format)
-    if wanted is None or form is None or form not in no_forms:
+    if wanted is None or form is None or not _is_lacking(form, wanted.schema, no_forms):
         return chat, None
     if form == JSON_OBJECT:
         has_schemas = not no_forms & {JSON_SCHEMA, OPEN_SCHEMA}
@@ -82,11 +85,10 @@ def emulate(
     schema = wanted.schema or {}
     try:
         words, check = _in_words(wanted, schema), compile_schema(schema)
-        passed_over = dict.fromkeys(_passed_over(schema))
     except (ValueError, RecursionError) as error:
         refuse(f"`{_SCHEMA}` is not a JSON schema: {error}", _SCHEMA)
     losses.drop(RESPONSE_FORMAT, _ASKED)
-    for keyword in passed_over:
+    for keyword in dict.fromkeys(name for one in _schemas(schema) for name in one if name in UNCHECKED):
         losses.drop(_SCHEMA, f"{keyword} is told to the model, not checked")
     return _told(chat, words, None if JSON_OBJECT in no_forms else _PLAIN_OBJECT), Form("{[", check)
 
@@ -125,18 +127,31 @@ def _with_words(message: Message, words: str) -> Message:
     return replace(message, parts=(*message.parts, TextPart(f"\n\n{words}" if message.parts else words)))
 
 
-def _passed_over(schema: Any) -> Iterator[str]:
-    """The keywords of a schema, however deep, that are not checked."""
-    if isinstance(schema, list):
-        for inner in schema:
-            yield from _passed_over(inner)
-    if not isinstance(schema, Mapping):
-        return
-    for name, value in schema.items():
-        if name in UNCHECKED:
-            yield name
-        elif name in _NAMED and isinstance(value, Mapping):
-            for inner in value.values():
-                yield from _passed_over(inner)
-        elif name not in _LITERAL:
-            yield from _passed_over(value)
+def _is_lacking(form: str, schema: Mapping[str, Any] | None, no_forms: frozenset[str]) -> bool:
+    """True if the target lacks the form, or takes closed schemas only and in this one something must be open."""
+    if form in no_forms:
+        return True
+    return form == JSON_SCHEMA and OPEN_SCHEMA in no_forms and any(map(_is_open, _schemas(schema)))
+
+
+def _is_open(schema: Mapping[str, Any]) -> bool:
+    """True for objects whose fields have no names beforehand (a dictionary): if closed, they are always empty."""
+    kind = schema.get("type")
+    is_object = kind == "object" or (isinstance(kind, list) and "object" in kind)
+    is_closed = schema.get("additionalProperties") is False
+    return is_object and not is_closed and not any(schema.get(name) for name in _SAY_MORE)
+
+
+def _schemas(schema: Any) -> Iterator[Mapping[str, Any]]:
+    """A schema and those in it, however deep."""
+    found = [schema]
+    for one in found:  # which grows meanwhile
+        if isinstance(one, list):
+            found += one
+        elif isinstance(one, Mapping):
+            yield one
+            for name, value in one.items():
+                if name in _NAMED and isinstance(value, Mapping):
+                    found += value.values()
+                elif name not in _LITERAL:
+                    found.append(value)

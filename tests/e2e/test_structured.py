@@ -59,6 +59,32 @@ async def test_the_form_is_asked_for_in_words_and_given(one, serve, provider, mo
     assert (Place.model_validate_json(stream.text), stream.frames[-1]) == (PARIS, b"data: [DONE]")
 
 
+async def test_a_dictionary_is_not_forced_to_be_empty(one, serve):
+    """The vendor's grammar knows closed objects only."""
+    proxy = await serve(routed(one, "anthropic", "claude-sonnet-5"))
+    one.default = Script(deltas=('{"sizes":{"Paris":2}}',))
+
+    class Sizes(pydantic.BaseModel):
+        sizes: dict[str, int]
+
+    async with proxy.sdk() as sdk:
+        answer = await sdk.chat.completions.parse(model="m", **ASKED, response_format=Sizes)
+    assert answer.choices[0].message.parsed == Sizes(sizes={"Paris": 2})
+    assert "output_config" not in one.seen[-1].request.json
+
+
+async def test_a_form_beside_tools(one, serve):
+    """Gemini 2.5 refuses the two together."""
+    proxy = await serve(routed(one, "gemini", "gemini-2.5-flash"))
+    one.default = FENCED
+    tools = [{"type": "function", "function": {"name": "look", "parameters": {"type": "object"}}}]
+    answer = await proxy.chat(**ASKED, response_format=AS_PLACE, tools=tools)
+    assert (Place.model_validate_json(answer.text), answer.headers["x-failsoft-lossy"]) == (PARIS, EMULATED)
+    assert "responseMimeType" not in one.seen[-1].request.json.get("generationConfig", {})
+    await proxy.chat(**ASKED, response_format=AS_PLACE)
+    assert one.seen[-1].request.json["generationConfig"]["responseMimeType"] == "application/json"
+
+
 @pytest.mark.parametrize(("provider", "model"), [("deepseek", "deepseek-v4-pro"), ("anthropic", "claude-opus-4-1")])
 async def test_the_sdk_parses_whole_and_streamed(one, serve, provider, model):
     proxy = await serve(routed(one, provider, model))

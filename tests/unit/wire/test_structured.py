@@ -40,6 +40,7 @@ def told(wanted: ResponseFormat | None, no_forms: set[str], *messages: Message) 
         (None, {JSON_SCHEMA, JSON_OBJECT}),
         (ResponseFormat("text"), {JSON_SCHEMA, JSON_OBJECT}),
         (OF_SCHEMA, {JSON_OBJECT}),
+        (OF_SCHEMA, {JSON_OBJECT, OPEN_SCHEMA}),
         (OF_OBJECT, {JSON_SCHEMA}),
         (ResponseFormat(JSON_SCHEMA, "n"), {JSON_SCHEMA}),  # without a schema it is nothing but an object
     ],
@@ -68,6 +69,26 @@ def test_words_and_the_nearest_native_form(wanted: ResponseFormat, no_forms: set
     assert "JSON" in words.text
     assert (json.dumps(SCHEMA, separators=(",", ":")) in words.text) == (wanted is OF_SCHEMA)
     assert ("A thing." in words.text) == (wanted is OF_SCHEMA)
+
+
+@pytest.mark.parametrize(
+    ("schema", "is_open"),
+    [
+        ({"type": "object"}, True),
+        ({"type": ["object", "null"], "additionalProperties": {"type": "integer"}}, True),
+        ({"properties": {"by_name": {"type": "object", "additionalProperties": True}}}, True),
+        ({"$defs": {"d": {"items": [{"type": "object"}]}}, "$ref": "#/$defs/d"}, True),
+        ({"type": "object", "additionalProperties": False}, False),
+        ({"type": "object", "properties": {"a": {}}, "additionalProperties": True}, False),
+        ({"type": "object", "anyOf": [{"properties": {"a": {}}}]}, False),
+        ({"const": {"type": "object"}}, False),
+    ],
+)
+def test_dictionaries_are_emulated_where_schemas_must_be_closed(schema: dict[str, Any], is_open: bool) -> None:
+    """Closed, they would always be empty; in words they are what they are."""
+    wanted = ResponseFormat(JSON_SCHEMA, "n", schema=schema)
+    assert told(wanted, {JSON_OBJECT, OPEN_SCHEMA})[2] == is_open
+    assert not told(wanted, set())[2]
 
 
 def test_the_words_come_last_in_the_one_system_message() -> None:
@@ -180,6 +201,16 @@ def test_what_the_vendor_without_json_is_sent(wanted: Any, family: Family | None
     assert crossing.losses == (EMULATED,)
     assert "output_config" not in body
     assert "JSON" in body["system"][0]["text"]
+
+
+TOOL = {"type": "function", "function": {"name": "f", "parameters": {"type": "object"}}}
+
+
+def test_a_form_beside_tools() -> None:
+    to = target(family=Family(tools_in_form=False))
+    assert asked(AS_SCHEMA, to).losses == ()
+    assert "response_format" not in sent(asked(AS_SCHEMA, to, tools=[TOOL]))
+    assert asked(AS_SCHEMA, target(family=Family()), tools=[TOOL]).mode is Mode.IDENTITY
 
 
 def test_a_whole_answer_that_fits() -> None:
