@@ -12,7 +12,7 @@ import importlib
 import pkgutil
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
-from typing import Annotated, Literal
+from typing import Annotated, Final, Literal
 
 from pydantic import Field
 
@@ -22,6 +22,8 @@ from proxy.core.secret import Secret
 from proxy.fields import Count, Duration, Section
 
 Headers = tuple[tuple[bytes, bytes], ...]
+
+_LEARNED: Final = "auto"
 
 CLOUD = Timeouts()
 LOCAL = Timeouts(connect=0.5, first_byte=120.0, first_token=300.0, attempt=600.0)
@@ -103,8 +105,8 @@ class TimeoutsConfig(Section):
     idle: Duration | None = None
     """Silence between two pieces of an answer. 60s."""
     progress: Duration | None = None
-    """Time between two words of a stream, whatever else comes meanwhile; it ends up to a quarter of that later. 120s; 180s where
-    the vendor holds back the inputs of tools until they are whole."""
+    """Time between two words of a stream, whatever else comes meanwhile; it ends up to a quarter of that later. 120s;
+    180s where the vendor holds back the inputs of tools until they are whole."""
     attempt: Duration | None = None
     """One try in all. Cloud 300s, local 600s."""
     total: Duration | None = None
@@ -112,8 +114,8 @@ class TimeoutsConfig(Section):
 
     def over(self, base: Timeouts) -> Timeouts:
         """`base` with what is written here in its place."""
-        written = {name: value for name, value in self if value not in (None, "auto")}
-        if self.first_token != "auto":
+        written = {name: value for name, value in self if value not in (None, _LEARNED)}
+        if self.first_token != _LEARNED:
             written["first_token_floor"] = None
         return replace(base, **written)
 
