@@ -158,10 +158,12 @@ class Translated:
 
 def _no_forms(upstream: UpstreamDialect, target: Target, has_tools: bool) -> frozenset[str]:
     """The forms of answers that the protocol has no words for, or that the server or the model refuses."""
-    family = target.family or UNKNOWN
+    theirs, quirks, family = upstream.no_forms, target.upstream.quirks, target.family or UNKNOWN
     if has_tools and not family.tools_in_form:
-        return FORMS | upstream.no_forms
-    return upstream.no_forms | target.upstream.quirks.no_forms | family.no_forms
+        return theirs | FORMS
+    if quirks.no_forms or family.no_forms:
+        return theirs | quirks.no_forms | family.no_forms
+    return theirs
 
 
 def _lacks_form(no_forms: frozenset[str], body: bytes, params: Mapping[str, Any]) -> bool:
