@@ -188,10 +188,12 @@ def chunk(content: str | None = None, finish: str | None = None) -> bytes:
 
 
 def test_a_decoder_that_is_held_ends_with_its_own() -> None:
-    decoder = Held(CHAT.decoder(), OBJECT)
-    events = decoder.feed(chunk("```json\n{") + chunk("}\n```") + chunk(finish="stop") + b"data: [DONE]\n\n")
-    assert (fold(events).choice(0).text, decoder.ended) == ("{}\n", True)
-    assert decoder.close() == []
+    data = chunk("```json\n{") + chunk("}\n```") + chunk(finish="stop") + b"data: [DONE]\n\n"
+    for cut in range(len(data)):
+        decoder = Held(CHAT.decoder(), OBJECT)
+        events = decoder.feed(data[:cut]) + decoder.feed(data[cut:])
+        assert (fold(events).choice(0).text, fold(events).choice(0).finish, decoder.ended) == ("{}\n", "stop", True)
+        assert decoder.close() == []
 
 
 @pytest.mark.parametrize(
