@@ -5,11 +5,15 @@ from __future__ import annotations
 import gc
 import sys
 from collections.abc import AsyncIterator
+from typing import Literal
 
 import pytest
 
 from tests.faults import invariants
 from tests.faults.stage import Stage, soon, staged
+
+PHASES: tuple[Literal["setup", "call", "teardown"], ...] = ("setup", "call", "teardown")
+"""Of a test; its own log begins anew with each of them."""
 
 
 @pytest.fixture
@@ -25,7 +29,8 @@ async def stage(capsys: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFix
             made.engine._ledgers[-1].flush()  # type: ignore[attr-defined]
             shown = capsys.readouterr()
             sys.stderr.write(shown.err)  # for the report of a test that fails
-            await invariants.of_secrets(made, shown.out + shown.err + caplog.text)
+            logged = [caplog.handler.format(record) for when in PHASES for record in caplog.get_records(when)]
+            await invariants.of_secrets(made, "\n".join((shown.out, shown.err, *logged)))
             invariants.of_calls(made)
     gc.collect(0)
     await soon(lambda: not invariants.sockets() - before, "a socket is still open")
