@@ -21,6 +21,7 @@ from proxy.wire.structured import unchecked
 
 _RESTS: Mapping[ErrorKind, str] = {
     ErrorKind.RESTING: "breaker open",
+    ErrorKind.MAINTENANCE: "in maintenance",
     ErrorKind.THROTTLE: "throttled",
     ErrorKind.MONEY: "out of money",
     ErrorKind.AUTH: "its keys are refused",
