@@ -73,6 +73,16 @@ async def test_a_dictionary_is_not_forced_to_be_empty(one, serve):
     assert "output_config" not in one.seen[-1].request.json
 
 
+async def test_a_server_that_the_file_says_has_no_schemas(one, serve):
+    families = {"one/*": {"json_schema": False, "json_object": False}}
+    proxy = await serve(document({"one": upstream(one)}, families=families))
+    one.default = FENCED
+    for form in (AS_PLACE, AS_OBJECT):
+        answer = await proxy.chat(**ASKED, response_format=form)
+        assert (Place.model_validate_json(answer.text), answer.headers["x-failsoft-lossy"]) == (PARIS, EMULATED)
+        assert "response_format" not in one.seen[-1].request.json
+
+
 async def test_a_form_beside_tools(one, serve):
     """Gemini 2.5 refuses the two together."""
     proxy = await serve(routed(one, "gemini", "gemini-2.5-flash"))
@@ -117,9 +127,14 @@ async def test_a_whole_answer_that_does_not_satisfy_is_none(one, two, serve):
     assert Place.model_validate_json((await proxy.chat(**ASKED, response_format=AS_PLACE)).text) == PARIS
 
 
-async def test_a_stream_never_lies(one, serve):
-    """What the client has read so far looked well: it gets an error, and neither a finish reason nor an end mark."""
-    proxy = await serve(routed(one, "deepseek", "deepseek-v4-pro", midstream="continue"))
+async def test_a_stream_never_lies(one, two, serve):
+    """What the client has read so far looked well: it gets an error, and neither a finish reason nor an end mark.
+
+    The answer was told to its end, so nobody is asked to go on with it.
+    """
+    config = document({"one": upstream(one, provider="deepseek"), "two": upstream(two)}, offline={"levels": []})
+    config["routes"][0]["midstream"] = "continue"
+    proxy = await serve(config)
     gate = one.gate()
     one.default = replace(WRONG, pauses={2: gate})
     async with proxy.sdk() as sdk:
@@ -135,7 +150,7 @@ async def test_a_stream_never_lies(one, serve):
             await read()
     assert "".join(choice.delta.content or "" for choice in choices) == '{"city":"Paris"}'
     assert ({choice.finish_reason for choice in choices}, error.value.code) == ({None}, "upstream_unfit")
-    assert len(one.seen) == 1
+    assert (len(one.seen), len(two.seen)) == (1, 0)
 
 
 async def test_a_model_that_cannot_do_it_is_not_taken_for_a_sick_one(one, serve):
