@@ -202,9 +202,10 @@ class Tap:
         """Read the usage; take it out if the caller did not ask for it and it would not have been there."""
         if chunk.usage is not None:
             self.usage = read_usage(chunk.usage) or self.usage
-            sound = _with_sums(raw, chunk.usage)
-            self._aside = b"" if chunk.choices else sound
-            return sound if chunk.choices else b""
+            if chunk.choices or self._wants_usage:
+                raw = _with_sums(raw, chunk.usage)
+            self._aside = b"" if chunk.choices else raw
+            return raw if chunk.choices else b""
         return raw if self._wants_usage else _without_null(raw)
 
     def _read_aside(self, data: bytes) -> None:
@@ -236,17 +237,20 @@ class RenamingTap(Tap):
         return super()._take(with_thinking(raw, self._name))
 
 
+_USUAL: Final = b'"%s"' % THINKING.encode()
+
+
 @lru_cache(maxsize=64)
-def _field(name: str) -> re.Pattern[bytes]:
-    """The key `name` where its value is text or null; within a text its quotes would be escaped."""
-    return re.compile(rb'"%s"(?=\s*:\s*["n])' % re.escape(name.encode()))
+def _field(name: str) -> tuple[bytes, re.Pattern[bytes]]:
+    """The key `name`, and where its value is text or null; within a text its quotes would be escaped."""
+    key = b'"%s"' % name.encode()
+    return key, re.compile(rb'%s(?=\s*:\s*["n])' % re.escape(key))
 
 
 def with_thinking(data: bytes, thinks_as: str) -> bytes:
     """`data` with thinking text under its usual name, unless it stands there too."""
-    if thinks_as.encode() not in data or b'"%s"' % THINKING.encode() in data:
-        return data
-    return _field(thinks_as).sub(b'"%s"' % THINKING.encode(), data)
+    key, field = _field(thinks_as)
+    return field.sub(_USUAL, data) if key in data and _USUAL not in data else data
 
 
 def _with_sums(raw: bytes, usage: Any) -> bytes:
