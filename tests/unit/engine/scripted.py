@@ -253,4 +253,6 @@ def _text(body: bytes) -> str:
         return str(json.loads(body)["choices"][0]["message"]["content"])
     frames = [frame.removeprefix(b"data: ") for frame in body.split(b"\n\n") if frame.startswith(b"data: {")]
     chunks = map(json.loads, frames)
-    return "".join(chunk["choices"][0]["delta"]["content"] if "choices" in chunk else "[broken]" for chunk in chunks)
+    return "".join(
+        chunk["choices"][0]["delta"].get("content", "") if "choices" in chunk else "[broken]" for chunk in chunks
+    )

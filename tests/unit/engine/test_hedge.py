@@ -12,10 +12,12 @@ from proxy.core.decision import Target
 from proxy.core.errors import ErrorKind
 from proxy.engine.health import NO_KEY
 from tests.unit.engine.scripted import (
+    DONE,
     NEVER,
     Answer,
     ScriptedTransport,
     Stage,
+    delta,
     fails,
     gives,
     says,
@@ -366,6 +368,22 @@ def test_once_per_request() -> None:
             await stage.ask()
         assert (await stage.ask()).text == "third"
         assert transport.times("four") == []
+
+    run(story())
+
+
+def test_who_was_called_off_may_go_on_with_the_winners_answer() -> None:
+    """On a route that goes on with streams that broke: the winner's did, and it is told again by the loser."""
+
+    async def story() -> None:
+        words = [(0.0, delta("Hello ")), (0.0, delta("there, ")), (0.0, delta("world", "stop")), (0.0, DONE)]
+        scripts = {"one": [NEVER, Answer(0.0, words)], "two": [Answer(0.0, words[:2])]}
+        stage, transport = staged(scripts, TWO, {**HEDGE, "midstream": "continue"})
+        told = await stage.ask(stream=True)
+
+        assert (told.text, told.receipt["x-failsoft-hedge"]) == ("Hello there, world", "second")
+        assert [call.host for call in transport.calls] == ["one", "two", "one"]
+        assert told.kinds[-1] == "one:ok"
 
     run(story())
 
