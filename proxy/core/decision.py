@@ -155,14 +155,15 @@ class Quirks:
 
 @dataclass(frozen=True, slots=True)
 class Meter:
-    """Two headers of a vendor's answers: how much of a limit is left, and when it is whole again; lower-case names.
+    """Headers of a vendor's answers: how much of a limit is left, when it is whole again, and how much that is.
 
-    Without `requests` nothing can be sent; `tokens` must suffice for the prompt.
+    Names in lower case. Without `requests` nothing can be sent; `tokens` must suffice for the prompt.
     """
 
     counts: Literal["requests", "tokens"]
     remaining: str
     reset: str
+    limit: str
 
 
 Classify = Callable[[int, Mapping[str, str], bytes], UpstreamFailure]

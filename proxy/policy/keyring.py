@@ -9,8 +9,8 @@ Rules:
     4. Being throttled is no want of money, nor the reverse: each has its own row in the table and its own doubling.
     5. Keys that are awake are lent in turn, each as often as it does well: one that is always refused gets a tenth of a
        good one's share. A key that wakes up does not make up for what it missed.
-    6. A key of which the vendor said that no requests are left rests for that model until they are back, an hour at
-       most; one whose tokens left do not suffice for a prompt is not lent for it until then.
+    6. A key of which the vendor said that no requests are left rests for that model until there is one, an hour at
+       most; one whose tokens left do not suffice for a prompt is not lent for it until they do.
     7. What is reported while a key rests already (requests were under way) does not double anything.
 
 Theory: stride scheduling (Waldspurger and Weihl, 1995). Each key has a `turn`; the lowest is lent next and moves on by
@@ -98,7 +98,7 @@ class _Key:
         at, readings = self.meters[model]
         for reading in readings:
             if reading.meter.counts == "tokens" and prompt.most_tokens > reading.left < prompt.tokens:
-                until = at + min(LONGEST, reading.seconds() or 0.0)
+                until = at + min(LONGEST, reading.wait(prompt.tokens) or 0.0)
                 if now < until:
                     return _Rest(ErrorKind.THROTTLE, until)
         return None
@@ -125,11 +125,12 @@ class Keyring:
         prompt: Prompt | None = None,
     ) -> Secret | None:
         """The next of `keys` for a request; none of `but`. None if all the others rest."""
+        if len(keys) == 1:
+            (only,) = keys
+            return only if only not in but and self._rest(only, model, now, prompt) is None else None
         awake = [key for key in keys if key not in but and self._rest(key, model, now, prompt) is None]
         if not awake:
             return None
-        if len(keys) == 1:
-            return awake[0]
         chosen = min(awake, key=lambda key: max(self._turn, self._of(key).turn))
         state = self._of(chosen)
         self._turn = max(self._turn, state.turn)
@@ -157,13 +158,18 @@ class Keyring:
         if kind is None:
             state.successes += 1
             state.rate += _LEARNING * (1 - state.rate)
-            for old in [place for place in state.rests if place[1] in (_ALL, model)]:
-                if now >= state.rests[old].until:
-                    del state.rests[old]
+            if state.rests:
+                self._end_doubling(state, model, now)
         elif kind in RULES:
             state.refusals[kind] = state.refusals.get(kind, 0) + 1
             state.rate -= _LEARNING * state.rate
             self._send_to_rest(state, kind, model, wait, now)
+
+    def _end_doubling(self, state: _Key, model: str, now: float) -> None:
+        """The key works again: what rests come will be short."""
+        for place in [place for place in state.rests if place[1] in (_ALL, model)]:
+            if now >= state.rests[place].until:
+                del state.rests[place]
 
     def hear(self, key: Secret, model: str, readings: Sequence[Reading], now: float) -> bool:
         """What the vendor says is left for the key; true if it rests for that."""
@@ -174,7 +180,7 @@ class Keyring:
             del state.meters[next(iter(state.meters))]
         self._has_meters = True
         used_up = [one for one in readings if not one.left and one.meter.counts == "requests"]
-        waits = [seconds for one in used_up if (seconds := one.seconds())]
+        waits = [seconds for one in used_up if (seconds := one.wait(1))]
         if waits:
             self._send_to_rest(state, ErrorKind.THROTTLE, model, max(waits), now)
         return bool(waits)

@@ -5,7 +5,7 @@ Its list of models says what each takes (its SDK 2.11: `ModelInfo`, read 2026-11
 
 from collections.abc import Mapping
 from dataclasses import replace
-from typing import Any
+from typing import Any, Literal
 
 from proxy.core.decision import Meter
 from proxy.core.family import Thinking, Told
@@ -65,6 +65,12 @@ def read_models(body: bytes) -> Mapping[str, Told]:
     }
 
 
+def _meter(counts: Literal["requests", "tokens"], limit: str) -> Meter:
+    """By the vendor's "Rate limits"; resets are RFC 3339 moments."""
+    name = f"anthropic-ratelimit-{limit}"
+    return Meter(counts, f"{name}-remaining", f"{name}-reset", f"{name}-limit")
+
+
 PROVIDER = Provider(
     name="anthropic",
     base_url="https://api.anthropic.com",
@@ -72,11 +78,10 @@ PROVIDER = Provider(
     auth=_auth,
     classify=classify,
     meters=(
-        Meter("requests", "anthropic-ratelimit-requests-remaining", "anthropic-ratelimit-requests-reset"),
-        # Without any no answer can begin.
-        Meter("requests", "anthropic-ratelimit-output-tokens-remaining", "anthropic-ratelimit-output-tokens-reset"),
-        Meter("tokens", "anthropic-ratelimit-input-tokens-remaining", "anthropic-ratelimit-input-tokens-reset"),
-        Meter("tokens", "anthropic-ratelimit-tokens-remaining", "anthropic-ratelimit-tokens-reset"),
+        _meter("requests", "requests"),
+        _meter("requests", "output-tokens"),  # without any no answer can begin
+        _meter("tokens", "input-tokens"),
+        _meter("tokens", "tokens"),
     ),
     timeouts=replace(CLOUD, progress=180.0),  # a tool's input may be held back until it is whole
     key_env="ANTHROPIC_API_KEY",

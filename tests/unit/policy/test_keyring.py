@@ -125,8 +125,8 @@ def test_keys_that_are_gone_are_forgotten():
 REQUESTS, TOKENS = USUAL_METERS
 
 
-def left(meter: Meter, count: int, reset: str) -> list[Reading]:
-    return [Reading(meter, count, reset, "")]
+def left(meter: Meter, count: int, reset: str, limit: int | None = None) -> list[Reading]:
+    return [Reading(meter, count, limit, reset, "")]
 
 
 @dataclass
@@ -173,6 +173,14 @@ def test_a_key_whose_tokens_do_not_suffice_is_not_lent_for_that_prompt():
     assert ring.wakes([A], "m", 359.0, long) == (360.0, K.THROTTLE)
     assert ring.lend([A], "m", 359.0, (), short) == ring.lend([A], "m", 360.0, (), long) == A
     assert ring.lend([A], "other", 0.0, (), long) == ring.lend([A], "m", 0.0) == A
+
+
+def test_where_the_limit_is_known_nobody_waits_for_all_of_it():
+    ring = Keyring()
+    ring.hear(A, "m", left(REQUESTS, 0, "60s", limit=30), 0.0)
+    assert ring.wakes([A], "m", 0.0) == (2.0, K.THROTTLE)
+    ring.hear(B, "m", left(TOKENS, 100, "60s", limit=700), 0.0)
+    assert ring.wakes([B], "m", 0.0, Prompt(300)) == (20.0, K.THROTTLE)
 
 
 def test_the_last_word_holds():

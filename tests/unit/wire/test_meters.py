@@ -14,7 +14,7 @@ DATE = "Sat, 21 Nov 2026 10:00:00 GMT"
 
 def test_both_limits_are_read():
     headers = {LEFT: "59", RESET: "1s", "x-ratelimit-remaining-tokens": "149984", "x-ratelimit-reset-tokens": "6m0s"}
-    found = [(one.meter.counts, one.left, one.seconds()) for one in read(USUAL_METERS, headers)]
+    found = [(one.meter.counts, one.left, one.wait(10**6)) for one in read(USUAL_METERS, headers)]
     assert found == [("requests", 59, 1.0), ("tokens", 149984, 360.0)]
 
 
@@ -37,14 +37,33 @@ def test_what_is_no_count_is_left_out(left):
 )
 def test_resets_in_any_spelling(reset, seconds):
     (reading,) = read(USUAL_METERS, {LEFT: "0", RESET: reset, "date": DATE})
-    assert reading.seconds() == seconds
+    assert reading.wait(1) == seconds
 
 
 def test_other_vendors_have_other_names():
-    own = Meter("tokens", "own-left", "own-reset")
+    own = Meter("tokens", "own-left", "own-reset", "own-limit")
     (reading,) = read([own], {"own-left": "3", "own-reset": "4s", LEFT: "0"})
-    assert (reading.meter, reading.left, reading.seconds()) == (own, 3, 4.0)
+    assert (reading.meter, reading.left, reading.wait(9)) == (own, 3, 4.0)
 
 
 def test_answers_without_such_headers_say_nothing():
     assert read(USUAL_METERS, {"content-type": "application/json"}) == []
+
+
+@pytest.mark.parametrize(("need", "seconds"), [(1, 1.0), (2, 2.0), (30, 30.0), (59, 59.0), (60, 60.0), (1000, 60.0)])
+def test_a_limit_fills_up_evenly(need, seconds):
+    (reading,) = read(USUAL_METERS, {LEFT: "0", RESET: "1m0s", "x-ratelimit-limit-requests": "60"})
+    assert reading.wait(need) == pytest.approx(seconds)
+
+
+def test_what_is_there_need_not_be_waited_for():
+    (reading,) = read(USUAL_METERS, {LEFT: "30", RESET: "30s", "x-ratelimit-limit-requests": "60"})
+    assert [reading.wait(need) for need in (30, 31, 45)] == [0.0, 1.0, 15.0]
+    (full,) = read(USUAL_METERS, {LEFT: "60", RESET: "0s", "x-ratelimit-limit-requests": "60"})
+    assert full.wait(59) == 0.0
+
+
+@pytest.mark.parametrize("limit", ["0", "-1", "many", "1"])
+def test_a_limit_that_is_none_is_unknown(limit):
+    (reading,) = read(USUAL_METERS, {LEFT: "5", RESET: "30s", "x-ratelimit-limit-requests": limit})
+    assert reading.wait(6) == 30.0
