@@ -10,7 +10,7 @@ import pytest
 
 from proxy.core.clock import FakeClock, SystemClock
 from proxy.core.usage import UsageRecord
-from tests.e2e.harness import Answer
+from tests.e2e.harness import Answer, upstream
 from tests.faults.scenario import Fault, play, plays
 from tests.faults.stage import FIRST_WORDS, NO_OFFLINE, SECOND_WORDS, Stage
 from tests.upstream import Script, Usage
@@ -316,6 +316,16 @@ async def test_31_no_upstream_is_asked_after_the_deadline(stage: Stage, stream: 
     assert stage.told() == ("one deadline",)
     assert (await stage.health())["failures"] == 0
     assert not stage.two.seen
+
+
+@pytest.mark.fault(32)
+@MODES
+@pytest.mark.parametrize("status", [301, 302, 303, 307, 308])
+async def test_32_nobody_is_given_the_key_of_another(stage: Stage, stream: bool, status: int) -> None:
+    await stage.serve({"one": upstream(stage.one)}, **NO_OFFLINE)
+    stage.one.script(Script(status=status, headers=(("location", f"{stage.two.url}/chat/completions"),)), times=None)
+    assert (await stage.ask(stream)).status == 502
+    assert stage.two.connected == 0
 
 
 @pytest.mark.fault(33)

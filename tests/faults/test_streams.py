@@ -18,6 +18,8 @@ ANTHROPIC_PING = b'event: ping\ndata: {"type":"ping"}\n\n'
 VENDOR_WORDS = {"message": "vendor-words", "type": "server_error"}
 OVERLOADED = {"type": "overloaded_error", "message": "vendor-words"}
 INTERNAL = {"code": 500, "status": "INTERNAL", "message": "vendor-words"}
+BARE = b'[{\n  "error": {"code": 503, "message": "vendor-words", "status": "UNAVAILABLE"}\n}]\n'
+"""As Gemini may say it in the middle of a stream: no frame at all."""
 TEN = tuple(f"w{number} " for number in range(12))
 
 
@@ -105,6 +107,14 @@ FAULTS = (
             ("an overload", "anthropic", OVERLOADED, 3, ("one overload", "two success")),
             ("an error of Gemini's", "gemini", INTERNAL, 0, TWICE),
         )
+    ),
+    Fault(
+        number=43, name="a bare error of Gemini's", one=odd(BARE), only="stream", hurts=1, billed=True,
+        tries=("one overload", "two success"), unseen=(b"vendor-words",), config={"provider": "gemini"},
+    ),
+    broken(
+        43, "a bare error after words", odd(chunk({"role": "assistant"}), says("Hello"), BARE),
+        tries=("one broken_stream",), unseen=(b"vendor-words",),
     ),
     broken(43, "an error", Script(error=VENDOR_WORDS, error_after=2), unseen=(b"vendor-words",)),
     broken(43, "an error as text", Script(error="vendor-words", error_after=2), unseen=(b"vendor-words",)),
