@@ -125,6 +125,22 @@ async def test_a_client_that_leaves_leaves_both(serve: Serve, one, two, stream):
     assert [row["errors"] for row in statistics["upstreams"].values()][:2] == [0, 0]
 
 
+async def test_a_stream_that_was_kept_alive_tells_who_won_in_a_comment(serve: Serve, one, two):
+    """Its head is gone by then."""
+    proxy = await serve(hedging(one, two) | {"server": {"port": 0, "heartbeat": {"first": "1ms"}}})
+    gate = two.gate()
+    one.script(Script(before_first="never"))
+    two.script(Script(before_first=gate))
+    url = f"{proxy.url}/v1/chat/completions"
+    async with proxy.session.post(url, json=CHAT | {"stream": True}) as answer:
+        assert await answer.content.readuntil(b"\n\n") == b": keep-alive\n\n"
+        gate.open()
+        rest = await answer.content.read()
+    assert "x-failsoft-hedge" not in answer.headers
+    assert b": x-failsoft-hedge: second\n" in rest
+    assert rest.endswith(b"data: [DONE]\n\n")
+
+
 async def test_a_winner_that_breaks_is_not_replaced(serve: Serve, one, two):
     """The first word is out, and the other is gone by then."""
     proxy = await serve(hedging(one, two))
