@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
+
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from proxy.core.clock import FakeClock
-from proxy.core.decision import Target
+from proxy.core.decision import Rest, Target
 from proxy.core.errors import ErrorKind
 from proxy.engine.health import NO_KEY, Health
 from proxy.engine.service import Service
@@ -14,7 +16,15 @@ from proxy.policy.breaker import BreakerConfig
 from tests.unit.routing.given import upstream
 
 TARGETS = [Target(upstream("a"), model) for model in "mn"]
-KINDS = [None, ErrorKind.FAULT, ErrorKind.FAULT, ErrorKind.OVERLOAD, ErrorKind.THROTTLE, ErrorKind.CLIENT_GONE]
+KINDS = [
+    None,
+    ErrorKind.MONEY,
+    ErrorKind.FAULT,
+    ErrorKind.FAULT,
+    ErrorKind.OVERLOAD,
+    ErrorKind.THROTTLE,
+    ErrorKind.CLIENT_GONE,
+]
 
 
 def make(clock: FakeClock) -> Health:
@@ -26,7 +36,7 @@ def make(clock: FakeClock) -> Health:
     st.lists(
         st.tuples(
             st.sampled_from(TARGETS),
-            st.sampled_from(["enter", "settle", "look"]),
+            st.sampled_from(["enter", "settle", "key", "look"]),
             st.sampled_from(KINDS),
             st.sampled_from([0.0, 1.0, 6.0, 50.0, 400.0]),
         ),
@@ -39,8 +49,11 @@ def test_the_version_changes_with_every_answer(steps):
     health = make(clock)
     tickets = {str(target): [] for target in TARGETS}
 
-    def answers() -> list[bool]:
-        return [health.is_open(target) for target in TARGETS]
+    def answers() -> list[tuple[bool, bool]]:
+        """Is it open, and is it throttled?"""
+        rests = [health.rest(target) for target in TARGETS]
+        throttled = [rest is not None and rest.why is ErrorKind.THROTTLE for rest in rests]
+        return list(zip([health.is_open(target) for target in TARGETS], throttled, strict=True))
 
     seen = {health.version: answers()}
     for target, what, kind, seconds in steps:
@@ -49,6 +62,8 @@ def test_the_version_changes_with_every_answer(steps):
             tickets[str(target)].append(health.enter(target))
         elif what == "settle" and tickets[str(target)]:
             health.settle(target, tickets[str(target)].pop(0), kind)
+        elif what == "key":
+            health.settle_key(target, NO_KEY, kind, seconds)
         assert seen.setdefault(health.version, answers()) == answers()
 
 
@@ -91,3 +106,30 @@ def test_offline_answers_have_no_breaker():
     for _ in range(9):
         health.settle(rules, health.enter(rules), ErrorKind.OFFLINE_UNAVAILABLE)
     assert health.describe("offline")["targets"] == []
+
+
+def test_an_absent_model_is_an_obstacle_and_no_reason_to_decide_anew():
+    """Callers can make up any name: what they learn of it costs nobody else a decision."""
+    clock = FakeClock()
+    health = make(clock)
+    before = health.version
+    health.settle(TARGETS[0], health.enter(TARGETS[0]), ErrorKind.MODEL_ABSENT)
+    assert health.version == before
+    assert [health.is_open(target) for target in TARGETS] == [False, False]
+    rests = [health.rest(target) for target in TARGETS]
+    assert [rest and rest.why for rest in rests] == [ErrorKind.MODEL_ABSENT, None]
+    assert health.obstacle(TARGETS[0]).kind is ErrorKind.MODEL_ABSENT
+    health.appeared("a", ["m"])
+    assert health.rest(TARGETS[0]) is None
+
+
+def test_a_rest_says_why_and_until_when():
+    clock = FakeClock()
+    health = make(clock)
+    health.settle_key(TARGETS[0], NO_KEY, ErrorKind.THROTTLE, 90.0)
+    clock.advance(30)
+    assert health.rest(TARGETS[0]) == Rest(ErrorKind.THROTTLE, clock.wall() + timedelta(seconds=60))
+    assert health.throttled(TARGETS[0].upstream) == {"m": 60.0}
+    assert health.rest(TARGETS[1]) is None
+    clock.advance(60)
+    assert (health.rest(TARGETS[0]), health.throttled(TARGETS[0].upstream)) == (None, {})

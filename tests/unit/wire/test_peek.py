@@ -268,3 +268,13 @@ def test_unknown_fields_reach_the_upstream(
         return
     expected = {**request, "model": "gpt-x"} | ({"stream_options": {"include_usage": True}} if peek.stream else {})
     assert expected == json.loads(CHAT.prepare(body, peek, "gpt-x", PLAIN, {}))
+
+
+@pytest.mark.parametrize(
+    ("tier", "is_batch"),
+    [("", False), ('"default"', False), ('"flex"', True), ('"batch"', True), ("null", False), ('["flex"]', False)],
+)
+def test_who_can_wait_says_so_by_the_tier(tier: str, is_batch: bool) -> None:
+    """Whatever else stands there is the upstream's to judge."""
+    field = f', "service_tier": {tier}'.encode() if tier else b""
+    assert CHAT.peek(chat(field)).is_batch is is_batch
