@@ -187,6 +187,8 @@ class Engine:
             return True
         if delivery.race is not None and delivery.race.has_second:
             return False
+        if delivery.story is not None and delivery.story.speaker is target:
+            return False  # it has told a part: others come first, or it goes on from there
         return await self._ask_again(delivery, target, key, outcome)
 
     async def _ask_again(self, delivery: Delivery, target: Target, used: Secret, failure: UpstreamFailure) -> bool:

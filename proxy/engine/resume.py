@@ -58,7 +58,7 @@ class _Resumption:
         return await self._reconnect() or await self._replay() or await self._prefill()
 
     async def _reconnect(self) -> bool:
-        """Have the upstream that told the story last go on with it, as long as it comes further each time."""
+        """Have the upstream that told the story last go on with it, as long as it comes further or only fails."""
         story = self.story
         while story.speaker is not None and story.checkpoint is not None and story.may_reconnect:
             chat = _asked(self.delivery, story.speaker)
@@ -68,7 +68,8 @@ class _Resumption:
             known = story.checkpoint
             if await self._hop(Hop("checkpoint", story, chat), story.speaker):
                 return True
-            if story.checkpoint == known:
+            ended = self.delivery.journey.attempts[-1].kind
+            if story.checkpoint == known and not (ended is not None and ended.facts.same_key):
                 return False
         return False
 

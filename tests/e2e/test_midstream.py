@@ -8,6 +8,7 @@ from dataclasses import replace
 import openai
 import pytest
 
+from proxy.core.clock import FakeClock
 from tests.e2e.harness import CANARY, CHAT, document, upstream
 from tests.e2e.test_disconnect import idle, post
 from tests.upstream import Script, ToolCall, Usage
@@ -94,6 +95,7 @@ CUTS = {
 async def test_another_target_repeats_the_answer_and_tells_the_rest(pair, one, two, cut):
     gate = one.gate()
     one.script(replace(cut, pauses={3: gate}, before_end=gate))
+    two.script(Script(model="elsewhere"))
     chunks, error = await told(pair, gate)
     assert error is None
     assert text_of(chunks) == WHOLE
@@ -104,7 +106,8 @@ async def test_another_target_repeats_the_answer_and_tells_the_rest(pair, one, t
     assert [one for one in marks if one] == marks[marks.index(mark) :] == [mark] * (len(marks) - marks.index(mark))
     kinds, latest = await tries(pair)
     assert kinds[1:] == ["two success"]
-    assert (latest["ended"], latest["upstream"], latest["attempts"][1]["status"]) == ("stop", "one", 200)
+    assert (latest["ended"], latest["attempts"][1]["status"]) == ("stop", 200)
+    assert (latest["upstream"], latest["model"] != "elsewhere") == ("one", True), "who began is who answered"
 
 
 async def test_the_stream_is_of_one_piece(pair, one):
@@ -149,6 +152,13 @@ async def test_legacy_completions_are_finished_too(pair, one):
 
 
 CALL = [{"index": 0, "id": "call_1", "type": "function", "function": {"name": "weather", "arguments": "{}"}}]
+
+
+async def test_prompts_of_which_each_has_an_answer_are_not_mixed(pair, one, two):
+    one.script(CUT)
+    answer = await pair.post("/v1/completions", {"model": "m", "prompt": ["a", "b"], "stream": True})
+    assert b"stream_interrupted" in answer.body
+    assert not two.seen
 
 
 async def test_a_tool_call_behind_the_text_arrives(pair, one, two):
@@ -228,6 +238,16 @@ async def test_who_fails_is_followed_by_the_next(serve, one, two):
     assert (await tries(proxy))[0] == ["one fault", "two overload", "two success"]
 
 
+async def test_who_rests_is_not_asked(serve, one, two):
+    upstreams = {"one": upstream(one), "two": upstream(two, breaker={"consecutive": 1})}
+    proxy = await serve(route(upstreams, retry={"attempts": 2}), clock=FakeClock())
+    one.script(CUT, times=2)
+    two.script(Script(status=500))
+    for _ in range(2):
+        assert (await told(proxy))[1].code == "stream_interrupted"
+    assert len(two.seen) == 1
+
+
 async def test_who_finds_fault_with_the_request_ends_it(pair, one, two):
     one.script(CUT)
     two.script(Script(status=400))
@@ -301,6 +321,18 @@ async def test_tokens_of_all_tries_add_up(pair, one, two):
     assert tokens["prompt"] > 7
     assert tokens["completion"] == 4 + 2  # `Hello,` is six characters
     assert tokens["source"] == "counted"
+
+
+async def test_who_said_nothing_costs_nothing(serve, one, two):
+    proxy = await serve(route({"one": upstream(one), "two": upstream(two)}, use=["one/m", "two/m", "two/n"]))
+    spent = []
+    for failing in ((), (Script(cut_frames=1, ending="close"),)):
+        one.script(CUT)
+        for script in failing:
+            two.script(script)
+        assert text_of((await told(proxy))[0]) == WHOLE
+        spent.append((await tries(proxy))[1]["tokens"])
+    assert spent[0] == spent[1]
 
 
 async def test_keep_alives_go_on_meanwhile(serve, one, two):
@@ -384,6 +416,15 @@ async def test_who_can_not_is_not_asked(serve, one, two, model, fields):
     assert {seen.request.json["messages"][-1]["role"] for seen in two.seen} == {"user"}
 
 
+async def test_who_failed_at_repeating_is_not_asked_to_go_on(serve, one, two):
+    proxy = await serve(claude(one, two, retry={"attempts": 8}))
+    one.script(CUT)
+    two.script(Script(status=529))
+    chunks, error = await told(proxy)
+    assert (text_of(chunks), error.code) == ("Hello,", "stream_interrupted")
+    assert {seen.request.json["messages"][-1]["role"] for seen in two.seen} == {"user"}
+
+
 async def test_a_begun_answer_is_gone_on_with_once(serve, one, two):
     proxy = await serve(claude(one, two))
     one.script(CUT)
@@ -460,6 +501,8 @@ async def test_gemini_goes_on_from_its_checkpoint(gemini, one, two):
     assert not two.seen
     kinds, latest = await tries(gemini)
     assert kinds == ["one fault", "one success"]
+    assert latest["attempts"][0]["first_token_ms"] > 0
+    assert latest["attempts"][1]["first_token_ms"] is None
     assert (latest["tokens"]["prompt"], chunks[-1].usage.prompt_tokens) == (10, 10)
 
 
@@ -491,12 +534,47 @@ async def test_an_answer_in_several_requests_is_one_answer(gemini, one):
     assert row["failures"] == 0
 
 
-async def test_the_last_try_ends_where_the_vendor_stops(gemini, one, two):
-    for token in "abcd":
+@pytest.mark.parametrize(("attempts", "text"), [(1, "a"), (2, "ab"), (8, "abcd")])
+async def test_the_last_try_ends_where_the_vendor_stops(serve, one, two, attempts, text):
+    """A fourth request for the rest is not made, however many tries there are."""
+    upstreams = {"one": upstream(one, provider="gemini"), "two": upstream(two)}
+    proxy = await serve(route(upstreams, use=["one/gemini-3.5-flash", "two/m"], retry={"attempts": attempts}))
+    for token in "abcde":
         one.script(pieces((token, f"{token}Q==", "CONTINUATION")))
-    chunks, error = await told(gemini)
-    assert (text_of(chunks), error) == ("abcd", None)
+    chunks, error = await told(proxy)
+    assert (text_of(chunks), error) == (text, None)
     assert chunks[-1].choices[0].finish_reason == "length"
+    assert not two.seen
+
+
+async def test_who_repeats_may_have_checkpoints_too(serve, one, two):
+    upstreams = {"one": upstream(one), "two": upstream(two, provider="gemini")}
+    proxy = await serve(route(upstreams, use=["one/m", "two/gemini-3.5-flash"]))
+    one.script(CUT)
+    two.script(pieces(("Hello,",), (" wor", "dG9rZW4="), ("l",), ending="reset"))
+    two.script(pieces(("ld!", None, "STOP")))
+    chunks, error = await told(proxy)
+    assert (text_of(chunks), error) == (WHOLE, None)
+    assert two.seen[1].request.json["continuationToken"] == "dG9rZW4="
+    assert [mark["how"] for mark in map(mark_of, chunks) if mark] == ["replay", "replay", "checkpoint", "checkpoint"]
+
+
+async def test_an_upstream_that_rests_is_not_asked_for_its_own_rest(serve, one, two):
+    upstreams = {"one": upstream(one, provider="gemini", breaker={"consecutive": 1}), "two": upstream(two)}
+    proxy = await serve(route(upstreams, use=["one/gemini-3.5-flash", "two/m"]), clock=FakeClock())
+    one.script(pieces(("Hello,", "dG9rZW4="), ending="reset"))
+    chunks, _ = await told(proxy)
+    assert (text_of(chunks), mark_of(chunks[-1])["how"]) == (WHOLE, "replay")
+    assert len(one.seen) == 1
+
+
+async def test_a_vendor_that_fails_to_go_on_is_asked_again(gemini, one, two):
+    one.script(pieces(("Hello,", "dG9rZW4="), ending="reset"))
+    one.script(Script(status=500))
+    one.script(pieces((" world!", None, "STOP")))
+    chunks, error = await told(gemini)
+    assert (text_of(chunks), error) == (WHOLE, None)
+    assert [seen.request.json.get("continuationToken") for seen in one.seen] == [None, "dG9rZW4=", "dG9rZW4="]
     assert not two.seen
 
 
