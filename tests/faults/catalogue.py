@@ -12,8 +12,9 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-FOLDER = Path(__file__).parent
-PAGE = FOLDER.parent.parent / "docs" / "reliability.md"
+TESTS = Path(__file__).parent.parent
+FOLDERS = ("faults", "e2e")
+PAGE = TESTS.parent / "docs" / "reliability.md"
 GENERATED = re.compile(r"(<!-- generated: faults -->\n)(.*?)(<!-- end -->)", re.DOTALL)
 
 TITLES: Mapping[int, str] = dict(
@@ -112,19 +113,20 @@ NOT_YET: Mapping[int, str] = {
 
 
 def modules() -> Iterator[ModuleType]:
-    """All modules of this folder that hold tests."""
-    for file in sorted(FOLDER.glob("test_*.py")):
-        yield importlib.import_module(f"tests.faults.{file.stem}")
+    """All modules of the folders that hold tests with the mark."""
+    for folder in FOLDERS:
+        for file in sorted((TESTS / folder).glob("test_*.py")):
+            yield importlib.import_module(f"tests.{folder}.{file.stem}")
 
 
 def shown_by() -> Mapping[int, tuple[str, ...]]:
-    """For each number the tests that carry it, as `file::function`."""
+    """For each number the tests that carry it, as `folder/file::function`."""
     found: dict[int, list[str]] = {number: [] for number in TITLES}
     for module in modules():
         for name, test in vars(module).items():
-            if name.startswith("test_"):
+            if name.startswith("test_") and getattr(test, "__module__", None) == module.__name__:
                 for number in sorted(set(_numbers(getattr(test, "pytestmark", ())))):
-                    found[number].append(f"{module.__name__.rpartition('.')[2]}.py::{name}")
+                    found[number].append(f"{module.__name__.removeprefix('tests.').replace('.', '/')}.py::{name}")
     return {number: tuple(tests) for number, tests in found.items()}
 
 
@@ -140,7 +142,7 @@ def _numbers(marks: Any) -> Iterator[int]:
 
 def table() -> str:
     """The page's table."""
-    rows = ["| | fault | shown in `tests/faults/` by |", "|---|---|---|"]
+    rows = ["| | fault | shown in `tests/` by |", "|---|---|---|"]
     for number, tests in shown_by().items():
         told = ", ".join(f"`{test}`" for test in tests)
         reason = f" ({NOT_YET[number]})" if number in NOT_YET else ""

@@ -36,7 +36,7 @@ class Fault:
     unseen         bytes of the upstream's that reach no client.
     The upstreams, the ledger, health:
     tries          how each try ended, as `one fault`; the last is the one that answered.
-    seen           how many prompts the two upstreams saw; not written: as many as tries.
+    seen           how many prompts the first upstream saw; not written: as many as its tries.
     ended, source  of the record: how the request ended, who counted its tokens.
     billed         a try that failed may be billed.
     hurts          how many failures the first target's breaker counted.
@@ -60,7 +60,7 @@ class Fault:
     config: Mapping[str, Any] = field(default_factory=dict)
     sections: Mapping[str, Any] = field(default_factory=dict)
     unseen: tuple[bytes, ...] = ()
-    seen: tuple[int, int] | None = None
+    seen: int | None = None
     ended: str = "stop"
     source: str = "vendor"
     billed: bool = False
@@ -99,8 +99,9 @@ async def play(stage: Stage, fault: Fault, stream: bool, alone: bool) -> None:
     assert not [words for words in fault.unseen if words in answer.body]
     assert stage.told() == tries
     assert any(made.may_be_billed for made in record.attempts) is fault.billed
-    seen = fault.seen or tuple(sum(made.startswith(name) for made in tries) for name in ("one", "two"))
-    assert (len(stage.one.seen), 0 if alone else len(stage.two.seen)) == (seen[0], 0 if alone else seen[1])
+    asked = [sum(made.startswith(name) for made in tries) for name in ("one", "two")]
+    assert len(stage.one.seen) == (asked[0] if fault.seen is None else fault.seen)
+    assert len(stage.two.seen) == asked[1]
     assert (await stage.health(model=record.attempts[0].model))["failures"] == fault.hurts
     if fault.also is not None and not alone:
         fault.also(stage, answer, record)

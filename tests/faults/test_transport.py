@@ -77,7 +77,7 @@ FAULTS = (
     *(
         Fault(
             number=7, name=f"{ending} before the head", one=Script(cut_head=0, ending=ending), tries=TWICE, hurts=2,
-            seen=(3, 1), billed=True, alone=(502, "upstream_fault"),
+            seen=3, billed=True, alone=(502, "upstream_fault"),
         )  # the first was sent on a kept connection, so it was sent again before it counted
         for ending in ("reset", "close")
     ),
