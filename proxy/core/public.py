@@ -7,14 +7,14 @@ from typing import Final
 
 _UNICAST: Final = IPv6Network("2000::/3")
 _NAT64: Final = IPv6Network("64:ff9b::/96")
-_TEREDO: Final = IPv6Network("2001::/32")
 
 
 def is_public(text: str) -> bool:
     """True for an address of a public host; of one that carries another within it, both must be.
 
     Addresses that a gateway would turn into IPv4 (mapped, 6to4, NAT64) are judged by what they stand for. A zone
-    (`fe80::1%eth0`) names a local link, and Teredo a relay of the sender's choice: never public.
+    (`fe80::1%eth0`) names a local link, and Teredo a relay of the sender's choice: never public (the latter is among
+    what the registry calls not global).
     """
     try:
         address = ip_address(text)
@@ -28,7 +28,7 @@ def _is_public_v4(address: IPv4Address) -> bool:
 
 
 def _is_public_v6(address: IPv6Address) -> bool:
-    if address.scope_id is not None or address in _TEREDO:
+    if address.scope_id is not None:
         return False
     if address.ipv4_mapped is not None:
         return _is_public_v4(address.ipv4_mapped)

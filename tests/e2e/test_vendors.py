@@ -221,6 +221,14 @@ async def test_groq_s_streams_of_json_are_made_here(vendor, one):
     assert ("stream" in body, "stream_options" in body, body["response_format"]) == (False, False, FORM)
 
 
+async def test_a_whole_answer_for_a_stream_may_take_its_time(vendor, one):
+    """Its head comes when the model is done, long after that of a stream would have."""
+    one.script(Script(deltas=("{}",), before_head=0.3), times=None)
+    proxy = await vendor("groq", timeouts={"first_byte": "50ms", "first_token": "50ms"})
+    answer = await proxy.chat(stream=True, response_format={"type": "json_object"})
+    assert (answer.text, answer.headers["x-failsoft-upstream"]) == ("{}", "one")
+
+
 @pytest.mark.parametrize(
     ("stream", "column"), [(True, {"event brand_new": 2, "block novelty": 1}), (False, {"block novelty": 1})]
 )

@@ -10,6 +10,7 @@ from proxy.config.load import loads
 from proxy.core.clock import FakeClock
 from proxy.core.decision import Attempt, Target
 from proxy.core.errors import ErrorKind
+from proxy.core.family import Told
 from proxy.core.usage import Usage, UsageRecord
 from proxy.engine.live import Live
 from tests.unit.routing.given import upstream
@@ -89,6 +90,19 @@ def test_a_list_of_models_is_unknown_until_somebody_could_ask(live):
     live.note_listed("one", ["b", "a"])
     assert live.listed("one") == {"a", "b"}
     assert live.version == version + 1, "only a change counts"
+
+
+def test_what_an_upstream_says_of_its_models_is_known_by_any_of_their_names(live):
+    local = loads(b"upstreams: {one: {provider: ollama}}", "routes.yaml", {}).upstreams["one"]
+    version = live.version
+    live.note_told(local, {"llama:latest": Told(context=1), "silent": Told()})
+    live.note_told(local, {"llama:latest": Told(context=1)})
+    assert live.version == version + 1, "only a change counts"
+    assert live.told(Target(local, "llama")) == live.told(Target(local, "llama:latest")) == Told(context=1)
+    assert live.told(Target(local, "silent")) is None
+    assert live.told_by("one") == {"llama:latest": Told(context=1)}
+    live.note_told(local, {})
+    assert (live.told(Target(local, "llama")), live.version) == (None, version + 2)
 
 
 def test_what_the_process_listens_with_is_what_it_started_with(live):
