@@ -13,6 +13,7 @@ from proxy.core.errors import ErrorKind
 from proxy.engine.health import NO_KEY, Health
 from proxy.engine.service import Service
 from proxy.policy.breaker import BreakerConfig
+from proxy.wire.meters import USUAL_METERS
 from tests.unit.routing.given import upstream
 
 TARGETS = [Target(upstream("a"), model) for model in "mn"]
@@ -133,3 +134,20 @@ def test_a_rest_says_why_and_until_when():
     assert health.rest(TARGETS[1]) is None
     clock.advance(60)
     assert (health.rest(TARGETS[0]), health.throttled(TARGETS[0].upstream)) == (None, {})
+
+
+def test_what_headers_say_is_heard_by_routing():
+    clock = FakeClock()
+    health = make(clock)
+    counted = Target(upstream("a", meters=USUAL_METERS), "m")
+    headers = {"x-ratelimit-remaining-requests": "0", "x-ratelimit-reset-requests": "30s"}
+    versions = [health.version]
+    health.hear(counted, NO_KEY, {"content-type": "text/event-stream"})
+    versions.append(health.version)
+    health.hear(counted, NO_KEY, headers)
+    versions.append(health.version)
+    assert health.is_open(counted)
+    clock.advance(30)
+    versions.append(health.version)
+    assert not health.is_open(counted)
+    assert [versions.index(version) for version in versions] == [0, 0, 2, 3]

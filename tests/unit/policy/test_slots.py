@@ -370,3 +370,9 @@ def test_a_limit_may_be_found_out() -> None:
     assert local.at(9).queue == 18
     with pytest.raises(ValueError, match="`least` is more than `most`"):
         SlotsConfig(limit="auto", least=9, most=8)
+
+
+def test_batch_never_waits_for_the_pace_behind_anybody() -> None:
+    scene = Scene(limit=10, pace=PaceLimits(spacing=1.0))
+    assert [scene.ask().standing for _ in range(2)] == [Standing.GRANTED, Standing.WAITING]
+    assert scene.ask(BATCH).standing is Standing.OVER
