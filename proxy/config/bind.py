@@ -223,11 +223,15 @@ def _headers(config: UpstreamConfig, show: Callable[[Secret], Headers]) -> Calla
 
 
 def _quirks(config: UpstreamConfig, quirks: Quirks) -> Quirks:
-    drop = tuple(dict.fromkeys((*quirks.drop, *config.drop)))
-    irregular = quirks.irregular or config.irregular
-    thinks_as = config.reasoning_field or quirks.thinks_as
-    rename = {**quirks.rename, **config.rename}
-    return replace(quirks, drop=drop, rename=rename, irregular=irregular, thinks_as=thinks_as)
+    """The provider's, with what the file adds; a server for which pictures are fetched gets none by their address."""
+    return replace(
+        quirks,
+        drop=tuple(dict.fromkeys((*quirks.drop, *config.drop))),
+        rename={**quirks.rename, **config.rename},
+        irregular=quirks.irregular or config.irregular,
+        thinks_as=config.reasoning_field or quirks.thinks_as,
+        inline_images=quirks.inline_images and not config.fetch_images,
+    )
 
 
 def bind_offline(provider: Provider, dialects: Collection[str]) -> Upstream:

@@ -16,6 +16,7 @@ from proxy.core.family import Told
 Place = tuple[str, ...]
 
 _CONTEXT: Final[tuple[Place, ...]] = (
+    ("top_provider", "context_length"),  # of who really serves it, which may be less
     ("context_length",),
     ("max_model_len",),
     ("context_window",),

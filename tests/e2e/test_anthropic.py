@@ -211,3 +211,25 @@ async def test_legacy_completions(one, proxy, stream):
 async def test_its_models_are_listed(proxy):
     listed = await proxy.get("/v1/models")
     assert "claude/fake-small" in [model["id"] for model in listed.json["data"]]
+
+
+@pytest.mark.parametrize(
+    ("kinds", "told"),
+    [
+        (("adaptive", "disabled"), {"thinking": {"type": "disabled"}}),
+        (("adaptive",), {"output_config": {"effort": "low"}}),
+    ],
+)
+async def test_thinking_is_switched_off_where_the_list_of_models_allows_it(serve, one, kinds, told):
+    """The shipped table does not know; the vendor's own list does, model by model."""
+    types = {kind: {"supported": kind in kinds} for kind in ("adaptive", "between_tools", "disabled", "enabled")}
+    efforts = {level: {"supported": True} for level in ("low", "medium", "high")}
+    capabilities = {"thinking": {"supported": True, "types": types}, "effort": {"supported": True, **efforts}}
+    models = {"data": [{"id": MODEL, "max_input_tokens": 200_000, "max_tokens": 4096, "capabilities": capabilities}]}
+    one.script(Script(body=json.dumps(models).encode()), path="/models", times=None)
+    proxy = await serve(document({"claude": upstream(one, provider="anthropic")}))
+    answer = await proxy.chat(model=MODEL, reasoning_effort="none")
+    body = sent(one)
+    assert {name: body[name] for name in ("thinking", "output_config") if name in body} == told
+    assert body["max_tokens"] == 4096
+    assert ("x-failsoft-lossy" in answer.headers) == ("disabled" not in kinds)

@@ -15,7 +15,7 @@ import trustme
 from proxy import bootstrap
 from proxy.adapters.fetch import PictureFetcher
 from tests.contract.transport.rawserver import always, serving
-from tests.e2e.harness import document, upstream
+from tests.e2e.harness import ADMIN, document, upstream
 from tests.upstream import Script
 
 PNG = b"\x89PNG\r\n\x1a\npicture"
@@ -96,3 +96,11 @@ async def test_a_target_that_takes_the_address_is_asked_instead(serve, one, two,
     proxy = await serve(document({"one": upstream(one, provider="lmstudio"), "two": upstream(two)}))
     answer = await proxy.chat(messages=asking(url_of(pictures)))
     assert (answer.status, answer.headers["x-failsoft-upstream"], seen_by(two)) == (200, "two", url_of(pictures))
+
+
+@pytest.mark.parametrize(("allowed", "refused"), [(True, False), (False, True)])
+async def test_explain_says_beforehand_what_will_be_refused(serve, one, pictures, allowed, refused):
+    proxy = await serve(document({"one": upstream(one, provider="lmstudio", fetch_images=allowed)}))
+    question = {"request": {"model": "m", "messages": asking(url_of(pictures))}}
+    answer = await proxy.post("/admin/explain", question, {"x-api-key": ADMIN})
+    assert (bool(answer.json["targets"][0]["refused"]), pictures.accepted) == (refused, 0)

@@ -21,7 +21,7 @@ def told(**entry: Any) -> Told:
         ({"object": "model", "created": 1, "owned_by": "openai"}, SILENT),
         (
             {
-                "context_length": 131072,
+                "context_length": 262144,
                 "architecture": {"input_modalities": ["text", "image"], "output_modalities": ["text"]},
                 "top_provider": {"context_length": 131072, "max_completion_tokens": 8192, "is_moderated": False},
                 "supported_parameters": ["max_tokens", "tools", "temperature"],
