@@ -123,7 +123,7 @@ class Attempts:
             outcome.kind if outcome else None,
             (outcome.status or 0) if outcome else 200,
             None if first is None else first - (started - journey.started),
-            outcome is not None and outcome.sent and not (outcome.status or target.upstream.offline),
+            outcome is not None and not target.upstream.offline and _may_be_billed(outcome),
             race is not None and race.is_second,
             tokens_of(delivery.size) if outcome is not None and outcome.kind is ErrorKind.HEDGED else 0,
         )
@@ -354,6 +354,11 @@ async def _in_time(response: WireResponse, ends: float, limit: int, *, cut: bool
         return await _read_whole(response, limit, cut=cut)
     finally:
         expiry.cancel()
+
+
+def _may_be_billed(outcome: UpstreamFailure) -> bool:
+    """The upstream was at work, and did not say what that costs: neither by refusing nor by a pause in its answer."""
+    return outcome.sent and not outcome.status and outcome.kind is not ErrorKind.PAUSED
 
 
 async def _read_whole(response: WireResponse, limit: int, *, cut: bool = False) -> bytes:

@@ -209,6 +209,7 @@ async def test_52_an_answer_goes_on_from_its_vendors_token(stage: Stage, name: s
     first, second = (seen.request.json for seen in stage.one.seen)
     assert second == first | {"continuationToken": "dG9rZW4="}
     assert stage.records[0].usage.prompt == 10
+    assert stage.records[0].may_be_billed is (name != "paused")
     assert not stage.two.seen
 
 
