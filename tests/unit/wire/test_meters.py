@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from proxy.core.decision import Meter
+from proxy.providers import discover
 from proxy.wire.meters import USUAL_METERS, read
 
 LEFT = "x-ratelimit-remaining-requests"
@@ -67,3 +68,19 @@ def test_what_is_there_need_not_be_waited_for():
 def test_a_limit_that_is_none_is_unknown(limit):
     (reading,) = read(USUAL_METERS, {LEFT: "5", RESET: "30s", "x-ratelimit-limit-requests": limit})
     assert reading.wait(6) == 30.0
+
+
+def test_a_vendor_with_names_and_moments_of_its_own():
+    """As Anthropic's "Rate limits" shows them."""
+    headers = {"date": DATE}
+    for limit, left, seconds in (("requests", 49, 1), ("tokens", 7000, 30), ("input-tokens", 0, 30)):
+        headers[f"anthropic-ratelimit-{limit}-limit"] = "60000"
+        headers[f"anthropic-ratelimit-{limit}-remaining"] = str(left)
+        headers[f"anthropic-ratelimit-{limit}-reset"] = f"2026-11-21T10:00:{seconds:02}Z"
+    readings = read(discover()["anthropic"].meters, headers)
+    found = [(one.meter.counts, one.left, one.wait(20000)) for one in readings]
+    assert found == [
+        ("requests", 49, pytest.approx(19951 / 59951)),
+        ("tokens", 0, 10.0),
+        ("tokens", 7000, pytest.approx(30 * 13000 / 53000)),
+    ]
