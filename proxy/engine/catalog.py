@@ -86,7 +86,7 @@ class Catalog:
         if upstream.native is None:
             return ()
         try:
-            models = await self._readiness.look(upstream)
+            models = await self._readiness.look(upstream, detail=True)
         except UpstreamFailure:
             return ()
         sizes = upstream.native.sizes_context

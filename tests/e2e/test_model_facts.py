@@ -11,6 +11,7 @@ from proxy.core.clock import FakeClock
 from tests.e2e.harness import ADMIN, Child, document, upstream
 from tests.upstream import Script
 from tests.upstream.dialects.lmstudio_native import LMStudio
+from tests.upstream.dialects.ollama_native import Ollama
 from tests.upstream.local import Model
 
 LONG = [{"role": "user", "content": "word " * 2000}]
@@ -90,6 +91,14 @@ async def test_a_loaded_model_is_as_long_as_it_was_loaded(serve, one, two):
     proxy = await serve(document({"one": upstream(one, provider="lmstudio"), "two": upstream(two)}))
     assert await answered_by(proxy, messages=LONG) == "two"
     assert await answered_by(proxy) == "one"
+
+
+async def test_a_server_that_must_be_asked_model_by_model(serve, one, two):
+    one.simulate(Ollama({"m:latest": Model("m:latest", longest=1000)}))
+    proxy = await serve(document({"one": upstream(one, provider="ollama"), "two": upstream(two)}))
+    assert await answered_by(proxy) == "one"
+    assert await answered_by(proxy, messages=LONG) == "two"
+    assert await answered_by(proxy, messages=[{"role": "user", "content": [CAT]}]) == "two"
 
 
 async def test_the_command_shows_what_is_known(serve, one):
