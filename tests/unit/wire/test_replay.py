@@ -24,12 +24,15 @@ from proxy.core.events import (
     ToolArgs,
     ToolOpen,
     Unknown,
+    fold,
 )
+from proxy.core.request import Peek
 from proxy.core.usage import Usage
 from proxy.wire.dialects import openai_chat, openai_completions
 from proxy.wire.replay import LIMIT, Echo, Heard, Overlapping, Resumed, Verified
 
 CHAT = openai_chat.DIALECT
+DONE = b"data: [DONE]\n\n"
 ASKED = Chat("m", (), stream=True)
 TEXTS = st.text(st.sampled_from("ab €😀"), max_size=12)
 
@@ -108,7 +111,14 @@ def test_before_it_has_caught_up_everything_but_the_same_text_is_a_departure(eve
 
 
 def test_once_it_has_caught_up_everything_passes() -> None:
-    rest = [Unknown("x"), Reason("hm"), ToolOpen(0, "c", "f"), ToolArgs(0, "{}"), Finish("tool_calls"), Tokens(Usage())]
+    rest: list[Event] = [
+        Unknown("x"),
+        Reason("hm"),
+        ToolOpen(0, "c", "f"),
+        ToolArgs(0, "{}"),
+        Finish("tool_calls"),
+        Tokens(Usage()),
+    ]
     verified = Verified(Told(Text("ab"), *rest), "ab")
     assert [event for _ in range(8) for event in verified.feed(b"x")] == rest
     assert verified.close() == []
@@ -264,3 +274,44 @@ def test_a_checkpoint_counts_from_the_beginning_of_the_whole_answer() -> None:
     passage.feed(b"xxxx")
     assert passage.checkpoint == Checkpoint("y", 15)
     assert passage.written == 6
+
+
+def stream(told: list[str], identity: str = "c1") -> bytes:
+    """A whole stream of chat completions that says `told`."""
+    head = {"id": identity, "created": 7, "model": "a"}
+    deltas = [{"role": "assistant", "content": ""}, *({"content": text} for text in told)]
+    choices: list[dict[str, object]] = [{"index": 0, "delta": one, "finish_reason": None} for one in deltas]
+    choices.append({"index": 0, "delta": {}, "finish_reason": "stop"})
+    return b"".join(b"data: " + json.dumps(head | {"choices": [one]}).encode() + b"\n\n" for one in choices) + DONE
+
+
+def at(places: list[int], data: bytes) -> list[bytes]:
+    """`data`, cut at places that are taken round its length."""
+    cuts = sorted(place % (len(data) + 1) for place in places)
+    return [data[start:end] for start, end in zip([0, *cuts], [*cuts, len(data)], strict=True)]
+
+
+@given(st.data(), TEXTS.filter(len), TEXTS, st.integers(1, 10_000), st.lists(st.integers(0, 10_000), max_size=5))
+def test_whatever_the_bytes_and_the_cut_the_client_reads_one_answer(
+    data: st.DataObject, answer: str, other: str, cut: int, places: list[int]
+) -> None:
+    """From the first upstream's bytes, cut off anywhere, through the second one's, in any pieces, to the client's."""
+    told = data.draw(st.sampled_from([answer, answer, other]))
+    first = stream(list(answer))
+    tap = CHAT.tap(Peek("a", stream=True))
+    begun = tap.feed(first[: cut % (len(first) - len(DONE))])
+    have = heard(begun)
+    if have.obstacle is not None:
+        return  # it was finished but for the end mark
+    source = Verified(CHAT.decoder(), have.text)
+    passage = Resumed(source, CHAT.resumed(ASKED, 9, have.start), {"how": "replay"}, None)
+    rest = b"".join(passage.feed(piece) for piece in at(places, stream(list(told), "c2")))
+    reader = CHAT.decoder()
+    read = fold(reader.feed(begun + rest))
+    text = read.choice(0).text
+    if told.startswith(have.text):
+        assert (text, read.choice(0).finish, reader.ended, passage.failure) == (told, "stop", True, None)
+        assert b'"c2"' not in rest
+    else:
+        assert (text, rest, passage.failure) == (have.text, b"", ErrorKind.DEPARTED)
+        assert answer.startswith(text)
