@@ -59,7 +59,8 @@ def _default(field: Node, node: Node) -> str:
     value = field.get("default")
     if value is None or isinstance(value, dict) or value == []:
         return ""
-    if _quantity(node) == "duration":
+    is_duration = "duration" in [_quantity(part) for part in (node, *node.get("anyOf", ()))]
+    if is_duration and not isinstance(value, str):
         return f"`{_with_unit(value, _SECONDS)}`"
     if _quantity(node) == "size":
         return f"`{_with_unit(value, _BYTES)}`"

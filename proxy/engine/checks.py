@@ -36,6 +36,9 @@ _TOO_BUSY = (ErrorKind.FIRST_BYTE_TIMEOUT, ErrorKind.IDLE_TIMEOUT, ErrorKind.OVE
 """Kinds that say nothing while the server works on a request of ours: many can do one thing at a time only."""
 
 
+_WORDS = 200  # characters of a failure that are kept
+
+
 class Checks:
     """Looks after all upstreams that have a `checking`, each at its own pace."""
 
@@ -90,5 +93,10 @@ class Checks:
             return Finding.NOTHING if is_busy else Finding.BAD, f"no list of models within {seconds:g} s"
         except UpstreamFailure as failure:
             is_busy = failure.kind in _TOO_BUSY and self._live.requests_at(upstream.name) > 0
-            return Finding.NOTHING if is_busy else _FINDINGS.get(failure.kind, Finding.BAD), str(failure)
+            return Finding.NOTHING if is_busy else _FINDINGS.get(failure.kind, Finding.BAD), _words(failure)
         return Finding.GOOD, ""
+
+
+def _words(failure: UpstreamFailure) -> str:
+    """For people and their terminals: the server's own words may be among them."""
+    return "".join(letter if letter.isprintable() else " " for letter in str(failure)[:_WORDS])

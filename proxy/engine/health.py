@@ -164,7 +164,7 @@ class Health:
         if target.upstream.offline:
             return
         place = (target.upstream.name, target.model)
-        if kind is ErrorKind.MODEL_ABSENT and target.upstream.keep is None:  # else it is loaded before it is asked again
+        if kind is ErrorKind.MODEL_ABSENT and target.upstream.keep is None:  # else it is loaded first
             self._absences.note(*place, self._clock.monotonic())
         weight = 0.0 if kind is None else kind.facts.health or None
         breaker = self._breakers.pop(place, None) or Breaker(self._config(place[0]))

@@ -141,6 +141,8 @@ async def test_forged_lines(state):
     async with FakeUpstream() as one, running(document({"one": upstream(one)}), folder=state) as proxy:
         await pause(proxy, "one", reason='x"}\n{"at":"2026-01-01T00:00:00Z"}\x1b[2J\u2028')
         (deed,) = await deeds(proxy)
+        assert (await proxy.admin("health"))["upstreams"]["one"]["maintenance"] is None
+    assert deed["result"] == "bad_request"
     assert len((state / "audit.jsonl").read_text().splitlines()) == 1
     assert deed["reason"].isprintable()
 

@@ -246,8 +246,8 @@ async def test_an_order_that_cannot_be_kept_holds_nevertheless_and_says_so(one, 
     "body",
     [
         b"", b"[]", {}, {"upstream": "one", "state": "maintenance"}, {"upstream": "one", "state": "paused"},
-        {"reason": ""}, {"reason": "x" * 501}, {"reason": 1}, {"until": "soon"}, {"until": "0s"}, {"until": "9999d"},
-        {"state": "active", "until": "1h"}, {"odd": 1},
+        {"reason": ""}, {"reason": "two\nlines"}, {"reason": "\x1b[2J"}, {"reason": "x" * 501}, {"reason": 1},
+        {"until": "soon"}, {"until": "0s"}, {"until": "9999d"}, {"state": "active", "until": "1h"}, {"odd": 1},
     ],
 )  # fmt: skip
 async def test_a_bad_order_changes_nothing(serve: Serve, one, body):

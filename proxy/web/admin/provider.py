@@ -49,6 +49,8 @@ class Provider:
         order = await order_of(request, self._live.server, _Order, usage)
         with self._book.deed(request, order.state) as deed:
             deed.subject, deed.reason = order.upstream, order.reason
+            if not order.reason.isprintable():
+                raise ProxyError(ErrorKind.BAD_REQUEST, "`reason` is one line of text.", param="reason")
             upstream = self._upstream(order.upstream)
             pause = self._pause(order, operator(request))
             before = self._live.service.pause_of(upstream.name)

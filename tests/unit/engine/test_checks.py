@@ -116,6 +116,16 @@ async def test_nothing_listens_there(live, checks, one):
     assert "connect" in live.why_down("one")
 
 
+async def test_the_servers_words_are_fit_for_a_terminal(live, checks, one):
+    live.snapshot = snapshot(one, health={"fall": 1})
+    error = {"message": "out\x1b[2J\r\nof\u202eorder" + "x" * 500, "type": "server_error"}
+    answer(one, Script(status=500, error=error))
+    assert await check(checks, live) == "down"
+    assert live.why_down("one").isprintable()
+    assert "out" in live.why_down("one")
+    assert len(live.why_down("one")) < 300
+
+
 async def test_a_list_that_takes_too_long_is_bad_unless_the_server_is_at_work(live, checks, one):
     live.snapshot = snapshot(one, health={"every": "1s", "timeout": "20ms"})
     answer(one, Script(before_head="never"))
