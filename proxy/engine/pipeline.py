@@ -89,7 +89,7 @@ class Engine:
         try:
             if inbound.peek.stream:
                 delivery.heartbeat = _heartbeat(delivery, self.live.server.heartbeat, first_byte)
-                if decision.continues and is_resumable(dialect):
+                if decision.continues and delivery.most_tries > 1 and is_resumable(dialect):
                     delivery.story = Story(dialect, inbound.let_go)
                     delivery.reply = Overheard(reply, delivery.story)
             await self._walk(delivery, decision)

@@ -14,6 +14,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
+from io import StringIO
 from typing import Any, Final
 
 import msgspec
@@ -60,20 +61,18 @@ class Heard:
     more of it than is remembered.
     """
 
-    __slots__ = ("_decoder", "_last", "_pieces", "_size", "obstacle", "start")
+    __slots__ = ("_decoder", "_last", "_text", "obstacle", "start")
 
     def __init__(self, decoder: Decoder) -> None:
         self._decoder = decoder
-        self._pieces: list[str] = []
-        self._size = 0
+        self._text = StringIO()
         self._last = b""
         self.start = Start("", "")
         self.obstacle: str | None = None
 
     @property
     def text(self) -> str:
-        self._pieces = ["".join(self._pieces)]
-        return self._pieces[0]
+        return self._text.getvalue()
 
     @property
     def is_torn(self) -> bool:
@@ -88,7 +87,7 @@ class Heard:
             self.obstacle = self.obstacle or self._hear(event)
         self._last = data
         if self.obstacle is not None:
-            self._pieces, self._last = [], b""
+            self._text, self._last = StringIO(), b""
         return self.obstacle is None
 
     def _hear(self, event: Event) -> str | None:
@@ -96,11 +95,10 @@ class Heard:
         if isinstance(event, Start):
             self.start = event
         elif isinstance(event, Text):
-            self._pieces.append(event.text)
-            self._size += len(event.text)
+            self._text.write(event.text)
             if event.choice:
                 return "there is a second choice"
-            return f"more than {LIMIT} characters were sent" if self._size > LIMIT else None
+            return f"more than {LIMIT} characters were sent" if self._text.tell() > LIMIT else None
         elif not isinstance(event, _ASIDE):
             return _NOT_TEXT.get(type(event), "there is more than text")
         return None
