@@ -14,7 +14,6 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
-from io import StringIO
 from typing import Any, Final
 
 import msgspec
@@ -39,7 +38,7 @@ from proxy.core.usage import Usage, add_usage
 from proxy.wire.bridge import Translation
 from proxy.wire.dialects import Decoder, Encoder
 
-LIMIT: Final = 1 << 20  # characters of an answer that are remembered
+LIMIT: Final = 1 << 20  # bytes of an answer's text that are remembered
 
 _ASIDE: Final = (Tokens, Unknown, Checkpoint)
 _NOT_TEXT: Final[Mapping[type, str]] = {
@@ -65,14 +64,14 @@ class Heard:
 
     def __init__(self, decoder: Decoder) -> None:
         self._decoder = decoder
-        self._text = StringIO()
+        self._text = bytearray()  # a list of pieces would take ten times as much
         self._last = b""
         self.start = Start("", "")
         self.obstacle: str | None = None
 
     @property
     def text(self) -> str:
-        return self._text.getvalue()
+        return self._text.decode()
 
     @property
     def is_torn(self) -> bool:
@@ -87,7 +86,7 @@ class Heard:
             self.obstacle = self.obstacle or self._hear(event)
         self._last = data
         if self.obstacle is not None:
-            self._text, self._last = StringIO(), b""
+            self._text, self._last = bytearray(), b""
         return self.obstacle is None
 
     def _hear(self, event: Event) -> str | None:
@@ -95,10 +94,10 @@ class Heard:
         if isinstance(event, Start):
             self.start = event
         elif isinstance(event, Text):
-            self._text.write(event.text)
+            self._text += event.text.encode()
             if event.choice:
                 return "there is a second choice"
-            return f"more than {LIMIT} characters were sent" if self._text.tell() > LIMIT else None
+            return f"more than {LIMIT} bytes of text were sent" if len(self._text) > LIMIT else None
         elif not isinstance(event, _ASIDE):
             return _NOT_TEXT.get(type(event), "there is more than text")
         return None
