@@ -166,6 +166,24 @@ async def test_maintenance_lets_streams_end_and_takes_nothing_new(serve: Serve, 
     assert await asked(proxy, stream=stream) == "one"
 
 
+async def test_who_waits_in_the_line_of_an_upstream_in_maintenance_goes_elsewhere(serve: Serve, one, two):
+    clock = FakeClock()
+    slots = {"limit": 1, "queue": 1, "wait": "1h"}
+    proxy = await serve(document({"one": upstream(one, slots=slots), "two": upstream(two)}), clock)
+    gate = one.gate()
+    one.script(Script(before_head=gate))
+    first = asyncio.create_task(proxy.chat())
+    await one.arrived()
+    second = asyncio.create_task(proxy.chat())
+    async with asyncio.timeout(PATIENCE):
+        while not (await proxy.admin("status"))["upstreams"][0]["slots"]["queued"]:
+            pass
+    await order(proxy, "one", "maintenance")
+    clock.advance(10)
+    gate.open()
+    assert [(await answer).headers["x-failsoft-upstream"] for answer in (first, second)] == ["one", "two"]
+
+
 async def test_maintenance_is_seen_everywhere(serve: Serve, one, two):
     proxy = await serve(document({"one": upstream(one), "two": upstream(two)}))
     await order(proxy, "one", "maintenance")
