@@ -124,7 +124,11 @@ class Gate:
         return claim
 
     def leave(self, claim: Claim) -> None:
-        self.slots.leave(claim, self._clock.monotonic())
+        now = self._clock.monotonic()
+        self.slots.leave(claim, now)
+        if self.limit is not None:
+            self.limit.tend(now)
+            self.follow()
         self._watch_pace()
 
     def resize(self, upstream: Upstream) -> None:

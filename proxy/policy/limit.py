@@ -12,6 +12,8 @@ Rules:
        as long as answers begin sooner by GAIN each time: then there was a line. What is measured last is the time at
        ease.
     5. An upstream that says it is overloaded, or does not begin in time, loses a quarter of the limit, once a PERIOD.
+    6. After SILENCE without any stream nothing is known: a review is given up, and overloads take nothing away, for
+       nothing would give it back.
 
 Theory: below its capacity an upstream takes the same time whatever the limit; above it, requests wait there, and the
 time grows with the limit. After Netflix's concurrency-limits (Gradient2: the ratio of two latencies, headroom by the
@@ -30,6 +32,8 @@ PERIOD = 1.0
 """Seconds."""
 REVIEW = 30.0, 10
 """Seconds and windows, at least, between two reviews."""
+SILENCE = 60.0
+"""Seconds."""
 TOLERANCE = 1.5
 GAIN = 1.5
 
@@ -43,8 +47,8 @@ class Limit:
     """Of one upstream: begins at `start` and stays between `least` and `most`."""
 
     __slots__ = (
-        "_ease", "_lag", "_least", "_limit", "_most", "_peak", "_refused_at", "_reviewed_at", "_samples", "_since",
-        "_trial", "_tried_lag", "_windows",
+        "_ease", "_heard_at", "_lag", "_least", "_limit", "_most", "_peak", "_refused_at", "_reviewed_at", "_samples",
+        "_since", "_trial", "_tried_lag", "_windows",
     )  # fmt: skip
 
     def __init__(self, start: int, least: int, most: int) -> None:
@@ -62,6 +66,7 @@ class Limit:
         """Since the last review."""
         self._reviewed_at = -math.inf
         self._refused_at = -math.inf
+        self._heard_at = -math.inf
         self._samples: list[tuple[int, float]] = []
         self._peak = 0
         self._since = -math.inf
@@ -79,6 +84,7 @@ class Limit:
 
     def began(self, prompt: int, seconds: float, held: int, now: float) -> None:
         """An answer to a prompt of so many tokens has begun after `seconds`, while `held` requests were there."""
+        self._heard_at = now
         if now - seconds < self._since or len(self._samples) == _MOST_SAMPLES:
             return
         self._samples.append((prompt.bit_length() // 2, max(_SOONEST, seconds)))
@@ -88,11 +94,16 @@ class Limit:
 
     def refused(self, now: float) -> None:
         """The upstream had too much to do."""
-        if now - self._refused_at >= PERIOD:
+        if now - self._refused_at >= PERIOD and now - self._heard_at < SILENCE:
             self._refused_at = now
             self._limit = self._within(self._limit * _REFUSED)
             self._trial = self._tried_lag = None
             self._begin_window(now)
+
+    def tend(self, now: float) -> None:
+        """To be called now and then: a review that nobody streams in is over."""
+        if self._trial is not None and now - max(self._since, self._heard_at) >= SILENCE:
+            self._end_review(now)
 
     def describe(self) -> dict[str, Any]:
         """The form shown under `/admin/status`."""
@@ -138,6 +149,9 @@ class Limit:
             self._trial = self._within(tried / 2)
             return
         self._learn()
+        self._end_review(now)
+
+    def _end_review(self, now: float) -> None:
         self._trial = self._tried_lag = None
         self._reviewed_at, self._windows = now, 0
 

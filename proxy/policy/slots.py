@@ -76,6 +76,8 @@ class SlotsConfig(Section):
 
     @model_validator(mode="after")
     def _is_a_range(self) -> Self:
+        if self.limit != "auto" and self.model_fields_set & {"least", "most"}:
+            raise ValueError("`least` and `most` are for `limit: auto`")
         if self.least > self.most:
             raise ValueError("`least` is more than `most`")
         return self

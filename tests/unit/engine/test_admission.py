@@ -230,11 +230,22 @@ async def test_a_limit_is_found_out(admission: Admission) -> None:
 @in_virtual_time
 async def test_who_waits_is_let_in_when_the_limit_grows(admission: Admission) -> None:
     at = place(SlotLimits(2, 8, 1e6, Bounds(1, 32)))
-    admission.overloaded(at)
     await visit(admission, at)
+    admission.began(at, 100, 1.0)
     admission.overloaded(at)
     assert admission.crowd(at).limit == 1
     first, second = (asyncio.create_task(visit(admission, at, 100.0)) for _ in range(2))
     await asyncio.sleep(1)
     admission.adopt([place(SlotLimits(2, 8, 1e6, Bounds(2, 32)))])
     assert [await first, await second] == [1001.0, 1002.0]
+
+
+@in_virtual_time
+async def test_a_review_does_not_outlast_the_streams(admission: Admission) -> None:
+    at, capacity = place(AUTO), asyncio.Semaphore(4)
+    for _ in range(3):
+        await asyncio.gather(*(answer(admission, at, capacity) for _ in range(4)))
+    assert (admission.crowd(at).limit, admission.describe(at)["auto"]["in_review"]) == (2, True)
+    await asyncio.sleep(60)
+    await visit(admission, at)
+    assert (admission.crowd(at).limit, admission.describe(at)["auto"]["in_review"]) == (4, False)

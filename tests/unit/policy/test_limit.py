@@ -13,7 +13,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from proxy.policy.limit import PERIOD, REVIEW, SAMPLES, Limit
+from proxy.policy.limit import PERIOD, REVIEW, SAMPLES, SILENCE, Limit
 
 MOST = 512
 
@@ -144,6 +144,7 @@ def test_it_never_leaves_its_bounds(least: int, more: int, steps: list) -> None:
 
 def test_refusals_take_a_quarter_once_a_second() -> None:
     limit = Limit(64, 1, MOST)
+    limit.began(100, 1.0, 1, 9.0)
     for _ in range(10):
         limit.refused(10.0)
     assert limit.value == 48
@@ -196,3 +197,27 @@ def test_what_was_sent_under_another_limit_does_not_count() -> None:
     for _ in range(5 * SAMPLES):
         limit.began(100, 5.0, 64, now + 4.0)
     assert limit.value == 32
+
+
+def test_where_nobody_streams_the_limit_stays() -> None:
+    """Nothing would ever give back what refusals take away."""
+    limit = Limit(64, 1, MOST)
+    for second in range(100):
+        limit.refused(10.0 + second)
+    assert limit.value == 64
+    limit.began(100, 1.0, 64, 200.0)
+    limit.refused(200.0 + SILENCE - 1)
+    limit.refused(200.0 + SILENCE)
+    assert limit.value == 48
+
+
+def test_a_review_that_nobody_streams_in_is_given_up() -> None:
+    limit = Limit(64, 1, MOST)
+    now = window(limit, 1.0, 0.0)
+    assert limit.value == 32
+    limit.tend(now + SILENCE / 2)
+    limit.began(100, 1.0, 32, now + SILENCE / 2)
+    limit.tend(now + SILENCE)
+    assert limit.value == 32
+    limit.tend(now + 1.5 * SILENCE + 1)
+    assert limit.value == 64

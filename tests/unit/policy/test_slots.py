@@ -370,6 +370,8 @@ def test_a_limit_may_be_found_out() -> None:
     assert local.at(9).queue == 18
     with pytest.raises(ValueError, match="`least` is more than `most`"):
         SlotsConfig(limit="auto", least=9, most=8)
+    with pytest.raises(ValueError, match="`least` and `most` are for `limit: auto`"):
+        SlotsConfig(limit=4, least=2)
 
 
 def test_batch_never_waits_for_the_pace_behind_anybody() -> None:
