@@ -82,6 +82,7 @@ def refused(answer, status: int, param: str | None = None) -> None:
 
 
 @pytest.mark.parametrize(("body", "param"), BAD.values(), ids=BAD)
+@pytest.mark.fault(58)
 async def test_bad_chat_bodies(proxy, one, body, param):
     refused(await proxy.post(CHAT_PATH, body), 400, param)
     assert not one.seen
@@ -95,6 +96,7 @@ async def test_bad_legacy_bodies(proxy, one, body, param):
 
 
 @pytest.mark.parametrize("body", ODD_BUT_GOOD.values(), ids=ODD_BUT_GOOD)
+@pytest.mark.fault(58)
 async def test_odd_bodies_are_the_upstream_s_to_judge(proxy, one, body):
     """What is JSON, and says what routing needs, goes on as it is (or is refused as the client's, never a 500)."""
     answer = await proxy.post(CHAT_PATH, body)
@@ -103,6 +105,7 @@ async def test_odd_bodies_are_the_upstream_s_to_judge(proxy, one, body):
         assert one.seen[0].request.json.get("model") == "m"
 
 
+@pytest.mark.fault(58)
 async def test_a_body_that_is_too_large(serve, one):
     proxy = await serve(document({"one": upstream(one)}, server={"max_body": "10KiB"}))
     assert (await proxy.chat(pad="x" * 8000)).status == 200
@@ -132,6 +135,7 @@ async def test_a_client_that_goes_on_sending_is_not_cut_off_at_once(serve, one):
     writer.close()
 
 
+@pytest.mark.fault(58)
 async def test_a_body_that_grows_too_large_without_saying_so(serve, one):
     proxy = await serve(document({"one": upstream(one)}, server={"max_body": "10KiB"}))
 
@@ -145,6 +149,7 @@ async def test_a_body_that_grows_too_large_without_saying_so(serve, one):
     assert not one.seen
 
 
+@pytest.mark.fault(58)
 async def test_a_coded_body_is_refused(proxy):
     refused(await proxy.post(CHAT_PATH, b"\x1f\x8b", {"content-encoding": "gzip"}), 415)
 
@@ -218,6 +223,7 @@ SLOW = {
 
 
 @pytest.mark.parametrize("pieces", SLOW.values(), ids=SLOW)
+@pytest.mark.fault(57)
 async def test_a_body_that_does_not_come_is_408(serve, one, pieces):
     proxy = await serve(document({"one": upstream(one)}, server={"body_timeout": "200ms"}))
     got = await raw(proxy, *pieces)
@@ -238,6 +244,7 @@ SMUGGLED = {
 
 
 @pytest.mark.parametrize("request_bytes", SMUGGLED.values(), ids=SMUGGLED)
+@pytest.mark.fault(59)
 async def test_requests_whose_end_is_in_doubt_are_refused_and_the_connection_closed(proxy, one, request_bytes):
     got = await raw(proxy, request_bytes + b"GET /health HTTP/1.1\r\nhost: localhost\r\n\r\n")
     assert b"HTTP/1.1 200" not in got

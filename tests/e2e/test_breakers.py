@@ -54,6 +54,7 @@ async def test_errors_without_end_open_the_breaker_after_five(serve: Serve, one,
 
 
 @pytest.mark.parametrize("stream", MODES.values(), ids=MODES)
+@pytest.mark.fault(71)
 async def test_a_single_target_fails_fast(serve: Serve, one, clock, stream):
     """Faults 18 and 71: offline answers at once; who refuses them learns when to come back."""
     proxy = await serve(document({"one": upstream(one)}), clock)
@@ -115,6 +116,7 @@ async def test_one_model_may_rest_while_another_works(serve: Serve, one, clock):
     assert not found["isOpen"]
 
 
+@pytest.mark.fault(70)
 async def test_it_is_probed_and_comes_back_gently(serve: Serve, one, two, clock):
     """Fault 70 in a small form: ten minutes of outage, then health; the herd never gathers."""
     proxy = await serve(document({"one": upstream(one), "two": upstream(two)}), clock)
@@ -135,6 +137,7 @@ async def test_it_is_probed_and_comes_back_gently(serve: Serve, one, two, clock)
     assert served[40:] == ["one"] * 20
 
 
+@pytest.mark.fault(70)
 async def test_one_probe_at_a_time(serve: Serve, one, two, clock):
     proxy = await serve(document({"one": upstream(one), "two": upstream(two)}), clock)
     await break_open(proxy, one)
@@ -191,6 +194,7 @@ async def test_when_all_rest_one_request_a_second_asks_the_one_that_failed_longe
     assert (await proxy.chat()).headers["x-failsoft-upstream"] in ("one", "two")
 
 
+@pytest.mark.fault(72)
 async def test_two_of_three_that_fail_together_lose_nothing(serve: Serve, clock):
     """Fault 72: half of all requests to two of three targets fail; every one is answered by a model."""
     async with FakeUpstream() as a, FakeUpstream() as b, FakeUpstream() as c:

@@ -56,6 +56,7 @@ WAYS = {"FIN": ("", False), "RST": ("", True), "FIN, the ASGI way": ("?way=asgi"
 
 @pytest.mark.parametrize(("query", "abort"), WAYS.values(), ids=WAYS)
 @pytest.mark.parametrize(("path", "body", "held"), WAITING.values(), ids=WAITING)
+@pytest.mark.fault(54)
 async def test_leaving_while_waiting(proxy, one, path, body, held, query, abort):
     gate = one.gate()
     [(place, step)] = held.items()
@@ -73,6 +74,7 @@ async def test_leaving_while_waiting(proxy, one, path, body, held, query, abort)
     ("path", "body"),
     [("/v1/chat/completions", CHAT), ("/v1/completions", LEGACY), ("/v1/chat/completions?way=asgi", CHAT)],
 )
+@pytest.mark.fault(54)
 async def test_leaving_in_mid_stream(proxy, one, path, body):
     gate = one.gate()
     one.script(Script(pauses={3: gate}))
@@ -91,6 +93,8 @@ async def test_leaving_an_endless_stream_that_flows(proxy, one):
     await released(proxy, one)
 
 
+@pytest.mark.fault(54)
+@pytest.mark.fault(56)
 async def test_leaving_without_having_read(proxy, one):
     """A client that does not read holds up the upstream; when it leaves, the upstream is let go."""
     one.script(Script(deltas=("x" * 100_000,), endless=True))

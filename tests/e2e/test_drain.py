@@ -49,6 +49,7 @@ def term(child: Child) -> None:
     child.process.send_signal(signal.SIGTERM)
 
 
+@pytest.mark.fault(69)
 async def test_streams_and_whole_answers_end_in_their_time(launch, one, session):
     child = await launch(document({"one": upstream(one)}, server=LONG))
     proxy = Proxy(await child.url(), session)
@@ -90,6 +91,7 @@ async def test_new_requests_are_served_meanwhile_but_their_connections_close(lau
 
 
 @pytest.mark.parametrize("workers", [(), ("--workers", "2")], ids=["one process", "workers"])
+@pytest.mark.fault(69)
 async def test_streams_that_do_not_end_in_time_are_told(launch, one, session, workers):
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = free.getsockname()[1]
@@ -121,6 +123,7 @@ async def open_streams(proxy: Proxy, fake: FakeUpstream, count: int) -> list[aio
 
 
 @pytest.mark.parametrize("workers", [(), ("--workers", "2")], ids=["one process", "workers"])
+@pytest.mark.fault(69)
 async def test_a_second_signal_makes_an_end_at_once(launch, one, session, workers):
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = free.getsockname()[1]

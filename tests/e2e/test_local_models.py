@@ -145,6 +145,7 @@ async def test_who_leaves_while_a_model_loads_leaves_the_others_waiting(serve, o
     assert prompts(one) == [SMALL, SMALL]
 
 
+@pytest.mark.fault(74)
 async def test_an_unknown_model_and_a_failed_load(serve, one, two, studio):
     proxy = await serve(document({"one": local(one), "two": upstream(two)}))
     assert (await proxy.chat(model="absent/model")).headers["x-failsoft-upstream"] == "two"
@@ -173,6 +174,7 @@ async def test_an_older_server_without_that_api_is_left_to_itself(serve, one, st
     assert (await proxy.chat(model=SMALL)).text == "Hello, world!"
 
 
+@pytest.mark.fault(74)
 async def test_a_model_that_was_unloaded_behind_our_back_comes_back(serve, one, studio):
     proxy = await serve(document({"one": local(one), "two": upstream("http://127.0.0.1:9/v1")}))
     await proxy.chat(model=SMALL)

@@ -121,6 +121,7 @@ class Load:
             self.served.append(number)
 
 
+@pytest.mark.fault(68)
 async def test_200_reloads_under_load(served, one):
     """No request is dropped, mixed from two configurations, or served by a file that failed validation."""
     load = Load(served.proxy)
@@ -154,6 +155,7 @@ async def test_200_reloads_under_load(served, one):
     assert statistics["errors"] == 0
 
 
+@pytest.mark.fault(68)
 async def test_a_stream_ends_as_it_began(served, one, two):
     """Also when its route and upstream are no longer in the file."""
     gate = Gate()
@@ -170,6 +172,7 @@ async def test_a_stream_ends_as_it_began(served, one, two):
 
 
 @pytest.mark.parametrize("breaking", BROKEN)
+@pytest.mark.fault(68)
 async def test_a_bad_file_changes_nothing_and_says_why(served, one, breaking, caplog):
     caplog.set_level("ERROR", "failsoft")
     before = await served.config()

@@ -23,6 +23,7 @@ async def connect(proxy) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
 # The head
 
 
+@pytest.mark.fault(57)
 async def test_a_head_that_does_not_come_is_cut_off(serve, one):
     proxy = await serve(document({"one": upstream(one)}, server={"header_timeout": "50ms"}))
     reader, writer = await connect(proxy)
@@ -35,6 +36,7 @@ async def test_a_head_that_does_not_come_is_cut_off(serve, one):
     writer.close()
 
 
+@pytest.mark.fault(57)
 async def test_a_head_byte_by_byte_gets_no_more_time(serve, one):
     """A byte now and then does not start the time anew."""
     proxy = await serve(document({"one": upstream(one)}, server={"header_timeout": "100ms"}))
@@ -81,6 +83,7 @@ async def test_an_answer_may_take_longer_than_a_head(serve, one):
 
 @pytest.mark.parametrize("path", WAYS, ids=["hot", "asgi"])
 @pytest.mark.parametrize("stream", [True, False], ids=["stream", "whole"])
+@pytest.mark.fault(56)
 async def test_who_does_not_read_is_cut_off(serve, one, path, stream):
     """The upstream is read no further, and let go when the time is over; that is the client's own doing."""
     proxy = await serve(document({"one": upstream(one)}, server={"write_timeout": "100ms"}))
@@ -132,6 +135,7 @@ async def test_more_requests_than_the_process_takes_are_turned_away(serve, one):
 
 @pytest.mark.parametrize("path", WAYS, ids=["hot", "asgi"])
 @pytest.mark.parametrize("chunked", [False, True], ids=["length", "chunked"])
+@pytest.mark.fault(66)
 async def test_large_bodies_wait_until_there_is_memory_for_them(serve, one, path, chunked):
     """A body counts until its answer has begun; small ones are always taken."""
     proxy = await serve(document({"one": upstream(one)}, server={"max_buffered": "100KiB"}))

@@ -1,8 +1,9 @@
-"""Faults of what is not part of the product yet (`catalogue.NOT_YET`): what is true instead."""
+"""Faults of what is not part of the product yet (`catalogue.OTHERWISE`): what is true instead."""
 
 from __future__ import annotations
 
 import asyncio
+import json
 from pathlib import Path
 from typing import Any
 
@@ -11,13 +12,24 @@ import pytest
 
 from proxy.config.check import check
 from tests.e2e.harness import CHAT, Child, document, upstream, write
-from tests.faults.stage import FIRST_WORDS, SECRETS, Stage
+from tests.faults.stage import FIRST_WORDS, SECRETS, Stage, question
 from tests.upstream import PATIENCE, FakeUpstream, Script
 
 
 def remarks(stage: Stage) -> str:
     """What `failsoft check` and a start say of the configuration."""
     return "\n".join(map(str, check(stage.engine.live.snapshot)))
+
+
+@pytest.mark.fault(60)
+async def test_60_each_request_is_answered_by_itself(stage: Stage) -> None:
+    """Also two at once with the same key, which reaches no upstream."""
+    await stage.serve()
+    same = {"idempotency-key": "order-7"}
+    answers = await asyncio.gather(stage.ask(headers=same), stage.ask(stream=True, headers=same))
+    assert [answer.text for answer in answers] == [FIRST_WORDS] * 2
+    assert len(stage.one.seen) == 2
+    assert not [seen for seen in stage.one.seen if "idempotency-key" in seen.headers]
 
 
 @pytest.mark.fault(61)
@@ -76,3 +88,26 @@ async def test_75_a_model_without_a_price_is_served(stage: Stage, stream: bool) 
     await stage.serve(plans=plans, tenants=tenants, prices={"one/another": {"input": 1, "output": 2}})
     assert (await stage.ask(stream)).text == FIRST_WORDS
     assert "money per period is not yet limited" in remarks(stage)
+
+
+@pytest.mark.fault(73)
+@pytest.mark.parametrize("stream", [False, True], ids=["whole", "stream"])
+async def test_73_an_answer_without_words_is_an_answer(stage: Stage, stream: bool) -> None:
+    await stage.serve()
+    stage.one.script(Script(deltas=()), times=None)
+    for _ in range(20):
+        answer = await stage.ask(stream)
+        assert (answer.text, answer.headers["x-failsoft-upstream"]) == ("", "one")
+    assert (await stage.health())["state"] == "closed"
+
+
+@pytest.mark.fault(76)
+@pytest.mark.parametrize("stream", [False, True], ids=["whole", "stream"])
+async def test_76_what_nobody_counts_is_estimated(stage: Stage, stream: bool) -> None:
+    """Four bytes of the request, or characters of the answer, are a token; the record says that it is an estimate."""
+    await stage.serve()
+    stage.one.script(Script(usage=None))
+    await stage.ask(stream)
+    usage = stage.records[0].usage
+    size = len(json.dumps(question(stream, {})))
+    assert (usage.prompt, usage.completion, usage.source) == (-(-size // 4), -(-len(FIRST_WORDS) // 4), "counted")
