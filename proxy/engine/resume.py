@@ -33,7 +33,10 @@ async def resume(delivery: Delivery, decision: Decision, health: Health, ask: As
 
 
 def _asked(delivery: Delivery, target: Target) -> Chat | None:
-    """The request as the target is asked it, None if the hub cannot read it: it may have passed untouched so far."""
+    """The request as the target is asked it; None if that is of no use any more, or if the hub cannot read what has
+    passed untouched so far."""
+    if delivery.story is None or delivery.story.obstacle is not None:
+        return None
     inbound, params = delivery.inbound, params_of(delivery, target)
     body = delivery.dialect.prepare(inbound.body, inbound.peek, target.model, Quirks(asks_usage=False), params)
     try:
@@ -62,7 +65,7 @@ class _Resumption:
         story = self.story
         while story.speaker is not None and story.checkpoint is not None and story.may_reconnect:
             chat = _asked(self.delivery, story.speaker)
-            if story.obstacle is not None or chat is None or self.health.breaker_is_open(story.speaker):
+            if chat is None or self.health.breaker_is_open(story.speaker):
                 return False
             story.reconnects += 1
             known = story.checkpoint
@@ -76,8 +79,6 @@ class _Resumption:
     async def _replay(self) -> bool:
         """Ask for the whole answer, until somebody has told it; whoever tells another one is the last."""
         for target in self._others():
-            if self.story.obstacle is not None:
-                break
             chat = _asked(self.delivery, target)
             if chat is None or prevents_replay(chat) is not None:
                 continue
@@ -89,8 +90,6 @@ class _Resumption:
 
     async def _prefill(self) -> bool:
         """Ask one model, once, to go on with the beginning that another has made."""
-        if self.story.obstacle is not None:
-            return False
         text = self.story.heard.text
         for target in self._others():
             chat = _asked(self.delivery, target)

@@ -568,6 +568,16 @@ async def test_an_upstream_that_rests_is_not_asked_for_its_own_rest(serve, one, 
     assert len(one.seen) == 1
 
 
+async def test_a_call_that_the_vendor_began_is_not_mended(gemini, one, two):
+    one.script(pieces(("Hello,", "dG9rZW4="), ending="reset"))
+    call = {"functionCall": {"name": "weather", "args": {}}}
+    candidate = {"index": 0, "content": {"parts": [call]}, "continuationToken": "dG9v"}
+    one.script(Script(chunks=(b"data: " + json.dumps({"candidates": [candidate]}).encode() + b"\n\n",), ending="reset"))
+    chunks, error = await told(gemini)
+    assert (text_of(chunks), error.code) == ("Hello,", "stream_interrupted")
+    assert (len(one.seen), len(two.seen)) == (2, 0)
+
+
 async def test_a_vendor_that_fails_to_go_on_is_asked_again(gemini, one, two):
     one.script(pieces(("Hello,", "dG9rZW4="), ending="reset"))
     one.script(Script(status=500))
