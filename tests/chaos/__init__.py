@@ -1,0 +1,1 @@
+"""A day of chaos for the whole product: `scripts/chaos`."""
