@@ -73,14 +73,15 @@ class Race:
             await self._end()
 
     async def _has_answered(self, runner: asyncio.Task[bool]) -> bool:
-        """Wait for its end. One that was called off has not answered."""
+        """Wait for its end. One that was called off has not answered, even if it ended in that moment by itself."""
         await asyncio.wait((runner,))
-        return not runner.cancelled() and runner.result()
+        is_lost = self._winner is not None and runner is not self._winner
+        return not is_lost and not runner.cancelled() and runner.result()
 
     async def _end(self) -> None:
         """Nobody waits any more: whatever still runs is called off, and has let go of everything on return."""
         runners = [runner for runner in (self._first, self._second) if runner is not None]
-        if self._first is not None and self._first.done() and _error(self._first) is not None:
+        if self._winner is None and self._first is not None and self._first.done() and _error(self._first) is not None:
             self._winner = self._first  # it settled the matter without an answer
         running = [runner for runner in runners if not runner.done()]
         for runner in running:

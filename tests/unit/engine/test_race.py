@@ -122,6 +122,18 @@ def test_who_is_late_may_not_commit() -> None:
     run(story())
 
 
+def test_a_refusal_in_the_moment_of_the_other_s_first_word_takes_nothing_back() -> None:
+    """The first is over when the second commits, but nobody has looked at it yet."""
+
+    async def story() -> None:
+        course = Course()
+        first = course.attempt("first", 5.0, "refuses")
+        assert await course.race.run(first, 1.0, lambda: course.attempt("second", 4.0, "answers"))
+        assert (course.committed, course.lost, course.running) == (["second"], [], 0)
+
+    run(story())
+
+
 def test_a_bug_in_the_second_is_told_and_hurts_nobody(
     caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
