@@ -2,7 +2,8 @@
 
 References lead nowhere outside of a schema. Keywords that cannot be bounded (`UNCHECKED`: patterns above all, whose
 matching may take for ever) are passed over. All others are metered: references make schemas that branch without end,
-and errors that quote megabytes, so a check has so many steps and no more.
+and errors that quote megabytes, so a check has so many steps and no more. A schema's own `$schema` says which keywords
+there are; what its parts say of themselves counts for nothing, for a validator made by their word would have no meter.
 """
 
 from __future__ import annotations
@@ -13,20 +14,24 @@ from contextvars import ContextVar
 from functools import lru_cache
 from typing import Any
 
+import attrs
 import jsonschema
 import referencing
 from jsonschema.protocols import Validator
 
 from proxy.core.ports import FaultOf
 from proxy.wire.lenient import write_json
-from proxy.wire.structured import UNCHECKED
+from proxy.wire.schema_shape import misshapen
+from proxy.wire.structured import LONGEST_SCHEMA, UNCHECKED
 
 _STEPS = 100_000  # about 2 µs each
 _STEPS_OF_REFERENCE = 4
 _REMEMBERED = 128
 _CHARACTERS_PER_STEP = 256
 _LONGEST_FAULT = 200
-_UNRESOLVABLE = (referencing.exceptions.Unresolvable, jsonschema.SchemaError, RecursionError)
+_UNRESOLVABLE = (referencing.exceptions.Unresolvable, RecursionError)
+_NO_SCHEMA = (AttributeError, TypeError, ValueError)
+"""What validators raise where a reference leads to a part that is none; `misshapen` sees to all other parts."""
 
 _Keyword = Callable[[Any, Any, Any, Any], Iterator[jsonschema.ValidationError]]
 
@@ -60,12 +65,14 @@ def compile_schema(schema: Mapping[str, Any]) -> FaultOf:
 
 @lru_cache(_REMEMBERED)
 def _compile(text: str) -> FaultOf:
+    if len(text) > LONGEST_SCHEMA:
+        raise ValueError(f"it has more than {LONGEST_SCHEMA} characters")
     schema = json.loads(text)
     base = jsonschema.validators.validator_for(schema, default=jsonschema.Draft202012Validator)
-    try:
-        base.check_schema(schema)
-    except jsonschema.SchemaError as error:
-        raise ValueError(f"{error.json_path} is not valid") from None
+    if place := misshapen(schema, has_tuples="additionalItems" in base.VALIDATORS):
+        raise ValueError(f"{place} is not valid")
+    if base is jsonschema.Draft3Validator:
+        raise ValueError("draft 3 is too old")
     validator = _metered(base)(schema, registry=referencing.Registry())
     return lambda value: _fault(validator, value)
 
@@ -85,9 +92,9 @@ def _fault(validator: Validator, value: Any) -> str:
     _meter.set(_Meter())
     try:
         error = next(validator.iter_errors(value), None)
-    except _UNRESOLVABLE:
+    except (*_UNRESOLVABLE, *_NO_SCHEMA):
         return "the schema refers to nothing, or to itself without end"
-    except _TooMuch:
+    except (_TooMuch, ArithmeticError):
         return "more than can be checked"
     return "" if error is None else f"{error.json_path}: {error.validator}"[:_LONGEST_FAULT]
 
@@ -99,6 +106,8 @@ def _metered(base: type[Validator]) -> type[Validator]:
         name: _passed_over if name in UNCHECKED else _keyword(name, check) for name, check in base.VALIDATORS.items()
     }
     metered: type[Validator] = jsonschema.validators.extend(base, keywords)  # type: ignore[no-untyped-call]
+    # Its own would make of each part a validator of the kind that the part's `$schema` names.
+    metered.evolve = attrs.evolve  # type: ignore[method-assign, assignment]
     return metered
 
 

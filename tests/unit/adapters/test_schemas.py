@@ -15,6 +15,7 @@ PLACE = {
     "required": ["city"],
     "additionalProperties": False,
 }
+DRAFT_7 = "http://json-schema.org/draft-07/schema#"
 TOO_MUCH = "more than can be checked"
 NOWHERE = "the schema refers to nothing, or to itself without end"
 
@@ -47,7 +48,7 @@ def test_a_schema_is_read_by_its_own_draft(schema: dict[str, Any], value: Any) -
     assert compile_schema(schema)(value) == "$[0]: type"
 
 
-@pytest.mark.parametrize("schema", [{"type": "nothing"}, {"properties": {"a": 1}}, {"multipleOf": 0}])
+@pytest.mark.parametrize("schema", [{"type": "nothing"}, {"properties": {"a": 1}}, {"items": [{"type": "string"}]}])
 def test_what_is_no_schema_is_told_by_its_place(schema: dict[str, Any]) -> None:
     with pytest.raises(ValueError, match=r"^\$"):
         compile_schema(schema)
@@ -66,10 +67,14 @@ def branching() -> dict[str, Any]:
         (branching(), {}, TOO_MUCH),
         ({"$ref": "#"}, {}, NOWHERE),
         ({"$ref": "#/nowhere"}, {}, NOWHERE),
+        ({"$ref": "#/enum", "enum": [{}]}, {}, NOWHERE),
+        ({"$ref": "#/properties", "properties": {"minLength": {}}}, "a", NOWHERE),
+        ({"$ref": "http://["}, {}, NOWHERE),
         ({"$ref": "http://127.0.0.1:9/schema"}, {}, NOWHERE),
         ({"uniqueItems": True}, [{"a": i} for i in range(5000)], TOO_MUCH),
         ({"uniqueItems": True}, [str(i) for i in range(5000)], ""),
         ({"items": {"enum": [f"e{i}" for i in range(500)]}}, ["e499"] * 500, TOO_MUCH),
+        ({"multipleOf": 0.5}, 10**400, TOO_MUCH),
         ({"anyOf": [{"type": "string"}] * 500}, {"a": "x" * 1_000_000}, TOO_MUCH),  # each branch quotes the value
     ],
 )
@@ -83,11 +88,20 @@ def test_no_check_lasts_long(schema: dict[str, Any], value: Any, fault: str) -> 
         ({"pattern": "(a+)+$"}, "a" * 50 + "!"),
         ({"patternProperties": {"(a+)+$": False}, "additionalProperties": False}, {"a" * 50 + "!": 1}),
         ({"type": "object", "unevaluatedProperties": False}, {"a": 1}),
+        ({"properties": {"a": {"$schema": DRAFT_7, "pattern": "(a+)+$"}}}, {"a": "a" * 9 + "!"}),
+        ({"$schema": DRAFT_7, "pattern": "(a+)+$", "items": {"$ref": "#"}}, ["a" * 9 + "!"]),
     ],
 )
 def test_what_cannot_be_bounded_is_passed_over_but_never_satisfied(schema: dict[str, Any], value: Any) -> None:
     assert compile_schema(schema)(value) == ""
     assert not satisfies(schema, value)
+
+
+def test_a_schema_has_a_length_and_an_age() -> None:
+    """An offline rule's value is held to the caller's schema, whose length nobody else has looked at."""
+    assert not satisfies({"description": "x" * (32 << 10)}, {})
+    with pytest.raises(ValueError, match="too old"):
+        compile_schema({"$schema": "http://json-schema.org/draft-03/schema#"})
 
 
 @pytest.mark.filterwarnings("ignore")  # one that fetches would say so, and fail for that
