@@ -10,6 +10,7 @@ import asyncio
 import base64
 import re
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from typing import Final
 from urllib.parse import quote, urlsplit
 
@@ -25,6 +26,7 @@ MOST_BYTES: Final = 10 * 2**20
 
 _SECONDS: Final = 10.0
 _AT_ONCE: Final = 16  # pictures that one process fetches at the same time
+_NAMES_AT_ONCE: Final = 4
 _LONGEST: Final = 8192
 _TIMEOUTS: Final = Timeouts(connect=3.0, tls=3.0, first_byte=_SECONDS, idle=_SECONDS, attempt=_SECONDS)
 _HEAD: Final = ((b"accept", b"image/png, image/jpeg, image/gif, image/webp"), (b"user-agent", b"failsoft"))
@@ -49,7 +51,8 @@ class PictureFetcher:
         ca_file: str | None = None,
         seconds: float = _SECONDS,
     ) -> None:
-        self._dialler = Dialler(look_up, admits)
+        # Threads of its own: strangers' name servers may take their time, and upstreams' names must not wait for them.
+        self._dialler = Dialler(look_up, admits, ThreadPoolExecutor(_NAMES_AT_ONCE, "failsoft-pictures"))
         self._ca_file = ca_file
         self._seconds = seconds
         self._places = asyncio.Semaphore(_AT_ONCE)

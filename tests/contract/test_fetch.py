@@ -6,10 +6,13 @@ The servers listen on loopback, so a test says which addresses count as public; 
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import socket
 import ssl
+import threading
 from collections.abc import AsyncIterator, Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Any
@@ -138,6 +141,29 @@ async def test_a_name_is_asked_for_once(site: Any) -> None:
         with pytest.raises(Unfetched, match="not public"):
             await place.fetch()
         assert place.server.accepted == 1
+
+
+async def test_a_slow_name_server_keeps_nobody_else_waiting() -> None:
+    """The loop's own threads look up the names of upstreams; here it has one."""
+    loop = asyncio.get_running_loop()
+    loop.set_default_executor(ThreadPoolExecutor(1))
+    released = threading.Event()
+    looking = asyncio.Event()
+    order: list[str] = []
+
+    def slow(_host: str, _port: int) -> list[Any]:
+        loop.call_soon_threadsafe(looking.set)
+        released.wait(5.0)
+        order.append("the stranger's")
+        return []
+
+    fetching = asyncio.create_task(PictureFetcher(look_up=slow).fetch("https://slow.test/cat.png"))
+    await looking.wait()
+    await asyncio.to_thread(order.append, "ours")
+    released.set()
+    with pytest.raises(Unfetched):
+        await fetching
+    assert order == ["ours", "the stranger's"]
 
 
 @pytest.mark.parametrize(

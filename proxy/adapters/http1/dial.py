@@ -8,6 +8,7 @@ import re
 import socket
 import ssl
 from collections.abc import Callable, Iterator
+from concurrent.futures import Executor
 from itertools import chain, zip_longest
 from typing import Any, Final, TypeAlias
 
@@ -54,12 +55,19 @@ def look_up(host: str, port: int) -> list[_Address]:
 class Dialler:
     """Opens connections; caches one TLS context per trust store and shares name lookups under way.
 
-    With `admits`, a name or address leads somewhere only if all of the addresses it stands for are admitted.
+    With `admits`, a name or address leads somewhere only if all of the addresses it stands for are admitted. Names are
+    looked up on `threads`, by default the loop's own.
     """
 
-    def __init__(self, look_up: LookUp = look_up, admits: Callable[[str], bool] | None = None) -> None:
+    def __init__(
+        self,
+        look_up: LookUp = look_up,
+        admits: Callable[[str], bool] | None = None,
+        threads: Executor | None = None,
+    ) -> None:
         self._look_up = look_up
         self._admits = admits
+        self._threads = threads
         self._contexts: dict[str | None, ssl.SSLContext] = {}
         self._lookups: dict[tuple[str, int], _Lookup] = {}
 
@@ -100,8 +108,8 @@ class Dialler:
     async def _resolve(self, loop: asyncio.AbstractEventLoop, host: str, port: int, seconds: float) -> list[_Address]:
         """The addresses of `host` in the order to try them.
 
-        Callers who ask for the same name at once share one lookup, so that a dead name server holds one thread
-        of the loop's executor per name and not one per request.
+        Callers who ask for the same name at once share one lookup, so that a dead name server holds one thread per
+        name and not one per request.
         """
         literal = _literal(host, port)
         if literal is not None:
@@ -109,7 +117,7 @@ class Dialler:
         key = (host, port)
         lookup = self._lookups.get(key)
         if lookup is None:
-            lookup = self._lookups[key] = loop.run_in_executor(None, self._look_up, host, port)
+            lookup = self._lookups[key] = loop.run_in_executor(self._threads, self._look_up, host, port)
             lookup.add_done_callback(lambda done: self._looked_up(key, done))
         try:
             async with within(seconds):
