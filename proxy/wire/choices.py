@@ -5,7 +5,7 @@ What a form means is told by the tools that are offered: of those that may not b
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Mapping
 from typing import Any, Final
 
 from proxy.wire.gates import REFUSED
@@ -61,8 +61,8 @@ def _names(choice: Fields, form: str) -> tuple[Collection[str], bool]:
         return {_name(choice)}, True
     allowed = choice.get("allowed_tools")
     inner: Fields = allowed if isinstance(allowed, dict) else {}
-    tools: Sequence[Any] = inner.get("tools") or ()
-    return {_name(tool) for tool in tools}, inner.get("mode") == "required"
+    tools = inner.get("tools")
+    return set(map(_name, tools if isinstance(tools, list) else ())), inner.get("mode") == "required"
 
 
 def _name(tool: Any) -> str:

@@ -171,7 +171,7 @@ def _lacks_form(no_forms: frozenset[str], body: bytes, params: Mapping[str, Any]
     if not no_forms or not (RESPONSE_FORMAT in params or RESPONSE_FORMAT.encode() in body or b"\\u" in body):
         return False
     wanted = decoded({**top_level(body), **params}.get(RESPONSE_FORMAT))
-    return isinstance(wanted, dict) and wanted.get("type") in no_forms
+    return isinstance(wanted, dict) and any(wanted.get("type") == form for form in no_forms)
 
 
 def _must_come_whole(quirks: Quirks, chat: Chat) -> bool:
