@@ -132,6 +132,8 @@ class Reckoning:
         self._keys: dict[tuple[str, str, str, str], _Rest] = {}
         self._open: set[Sent] = set()
         self._full_until: dict[str, float] = {}
+        self._insisted: dict[str, set[str]] = {}
+        """By request, the targets that it was sent to although they rested."""
         self._read = 0
 
     def adopt(self, places: Mapping[str, Place], now: float) -> None:
@@ -200,6 +202,8 @@ class Reckoning:
             others = [name for name in ask.route if self.is_suspect(ask, name) or self.resting_keys(ask, name)]
             assert len(ask.route) > 1, "there is nothing to choose, so it waits for the probe"
             assert len(others) > len(ask.route) // 2, "an open target is the last resort"
+            self._insisted.setdefault(ask.name, set()).add(sent.upstream)
+            assert len(self._insisted[ask.name]) == 1, "of three at most, one is asked although it rests"
 
     def _ended(self, sent: Sent, ask: Ask) -> None:
         row = CLASSES.get(sent.fate or "")
