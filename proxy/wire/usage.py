@@ -8,6 +8,7 @@ from typing import Any
 from proxy.core.usage import Usage
 
 _MOST = 2**53
+_NUMBERS = (int, float)  # and no bool
 
 
 def read_usage(usage: Any) -> Usage | None:
@@ -18,7 +19,7 @@ def read_usage(usage: Any) -> Usage | None:
     """
     if not isinstance(usage, dict) or not ("prompt_tokens" in usage or "completion_tokens" in usage):
         return None
-    if not all(_is_count(usage.get(name)) for name in ("prompt_tokens", "completion_tokens")):
+    if not (_is_count(usage.get("prompt_tokens")) and _is_count(usage.get("completion_tokens"))):
         return None
     prompt, completion = _count(usage, "prompt_tokens"), _count(usage, "completion_tokens")
     details, output = usage.get("prompt_tokens_details"), usage.get("completion_tokens_details")
@@ -39,8 +40,10 @@ def read_usage(usage: Any) -> Usage | None:
 def _leaves_reasoning_out(usage: Mapping[str, Any]) -> bool:
     """True if the total counts the reasoning and the completion does not."""
     reasoning = _count(usage.get("completion_tokens_details"), "reasoning_tokens")
+    if not reasoning:
+        return False
     known = _count(usage, "prompt_tokens") + _count(usage, "completion_tokens")
-    return bool(reasoning) and _count(usage, "total_tokens") == known + reasoning
+    return _count(usage, "total_tokens") == known + reasoning
 
 
 def mended(usage: Any) -> dict[str, Any] | None:
@@ -76,6 +79,4 @@ def _count(holder: Any, name: str) -> int:
 
 def _is_count(value: Any) -> bool:
     """True for what may be a number of tokens, or is not told."""
-    if value is None:
-        return True
-    return isinstance(value, int | float) and not isinstance(value, bool) and 0 <= value <= _MOST
+    return value is None or (type(value) in _NUMBERS and 0 <= value <= _MOST)
