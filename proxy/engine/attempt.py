@@ -26,6 +26,7 @@ from proxy.engine.readiness import Readying
 from proxy.engine.relay import hold_until_begun, relay
 from proxy.engine.vigil import Vigil
 from proxy.synth.rules import OfflineConfig
+from proxy.wire.bridge import LONGEST_ANSWER
 from proxy.wire.crossing import Crossing, cross, insist, spoken_at
 from proxy.wire.dialects import Answer, Passage, UpstreamDialect
 
@@ -33,7 +34,6 @@ log = logging.getLogger("failsoft")
 
 STREAM_HEAD = ((b"content-type", b"text/event-stream; charset=utf-8"), (b"x-accel-buffering", b"no"))
 
-_ANSWER_LIMIT = 64 << 20
 _ERROR_LIMIT = 64 << 10
 _TIMERS = (ErrorKind.FIRST_BYTE_TIMEOUT, ErrorKind.FIRST_TOKEN_TIMEOUT, ErrorKind.IDLE_TIMEOUT)
 _TIMER_MARGIN = 0.01  # seconds; timers may be early by a little
@@ -223,7 +223,7 @@ class Attempts:
         for number in range(crossing.count):
             response, timeouts = await self._open(delivery, target, key, request(number))
             try:
-                bodies.append(await _in_time(response, asked + timeouts.attempt, _ANSWER_LIMIT))
+                bodies.append(await _in_time(response, asked + timeouts.attempt, LONGEST_ANSWER))
             finally:
                 response.close()
         answer = crossing.answer(bodies)

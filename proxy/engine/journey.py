@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from functools import lru_cache
 
@@ -15,7 +15,9 @@ from proxy.routing.facts import Facts
 _NOTHING = Usage()
 _NONE: Mapping[str, int] = {}
 _REMEMBERED = 1024
-_LONGEST = 1024  # characters of a header that lists losses, and of a name that an upstream gives itself
+_LONGEST = 1024  # characters of a header that lists losses, and of a name or a finish that an upstream makes up
+_MOST_LOSSES = 32  # kept in a record, so many characters of each: their paths are the caller's
+_LONGEST_LOSS = 200
 
 
 class Journey:
@@ -114,16 +116,22 @@ class Journey:
             mode=self.mode.value,
             attempts=tuple(self.attempts),
             status=self.status,
-            ended=self.ended,
+            ended=self.ended[:_LONGEST],
             usage=self.usage,
             seconds=now - self.started,
             first_token=self.first_token,
             offline=self.offline,
-            losses=self.losses,
+            losses=_kept(self.losses) if self.losses else (),
             unknown=self.unknown,
             facts=self.facts.known() if self.facts else {},
             size=self.size,
         )
+
+
+def _kept(losses: Sequence[str]) -> tuple[str, ...]:
+    """The first of them, and how many more there were."""
+    kept = tuple(loss[:_LONGEST_LOSS] for loss in losses[:_MOST_LOSSES])
+    return kept if len(losses) <= _MOST_LOSSES else (*kept, f"and {len(losses) - _MOST_LOSSES} more")
 
 
 @lru_cache(_REMEMBERED)

@@ -37,6 +37,9 @@ from proxy.core.usage import Usage, add_usage
 from proxy.wire.dialects import Answer, Decoder, Encoder, InboundDialect, UpstreamDialect
 from proxy.wire.tap import WholeAnswer
 
+LONGEST_ANSWER: Final = 64 << 20
+"""Bytes of an answer that comes whole."""
+
 _LENGTHS: Final[Mapping[type, Any]] = {
     Text: lambda event: len(event.text),
     Reason: lambda event: len(event.text),
@@ -205,16 +208,21 @@ class Translation:
 class Gathered:
     """A `Decoder` of a whole answer where a stream is wanted: all its events come when the body has ended."""
 
-    __slots__ = ("_pieces", "_upstream", "ended")
+    __slots__ = ("_pieces", "_size", "_upstream", "ended")
 
     def __init__(self, upstream: UpstreamDialect) -> None:
         self._upstream = upstream
         self._pieces: list[bytes] = []
+        self._size = 0
         self.ended = False
 
     def feed(self, data: bytes) -> list[Event]:
         self._pieces.append(data)
-        return []
+        self._size += len(data)
+        if self._size <= LONGEST_ANSWER:
+            return []
+        self.ended = True
+        return [Failed(ErrorKind.FAULT, f"an answer of more than {LONGEST_ANSWER} bytes")]
 
     def close(self) -> list[Event]:
         try:

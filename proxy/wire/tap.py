@@ -18,7 +18,7 @@ import msgspec
 
 from proxy.core.decision import THINKING
 from proxy.core.errors import ErrorKind, UpstreamFailure
-from proxy.core.events import FinishReason
+from proxy.core.events import FinishReason, tally
 from proxy.core.usage import Usage
 from proxy.wire import sse
 from proxy.wire.lenient import read_json
@@ -183,7 +183,8 @@ class Tap:
                 self._fail(FAULTY_FINISH[reason], f"finish reason {reason!r}")
                 return False
             if reason not in _FINISH:
-                self.unknown = {**self.unknown, f"finish reason {reason}": 1}
+                self.unknown = dict(self.unknown)
+                tally(self.unknown, f"finish reason {reason}")
             speaks = True
             self._done.add(index)
             self._open.discard(index)
@@ -314,9 +315,12 @@ def judge(body: bytes, measure: Measure, is_complete: Callable[[Choice], bool]) 
             raise classify_inband({"message": answer.message, "code": answer.code}, ErrorKind.NOT_AN_ANSWER)
         raise UpstreamFailure(ErrorKind.NOT_AN_ANSWER, f"an answer without choices: {body[:200]!r}")
     reasons = [one.finish_reason for one in answer.choices if isinstance(one.finish_reason, str) and one.finish_reason]
+    unknown: dict[str, int] = {}
     for reason in reasons:
         if reason in FAULTY_FINISH:
             raise UpstreamFailure(FAULTY_FINISH[reason], f"finish reason {reason!r}")
+        if reason not in _FINISH:
+            tally(unknown, f"finish reason {reason}")
     sound = mended(answer.usage)
     return WholeAnswer(
         body=body if sound is None else _with(body, "usage", sound),
@@ -324,5 +328,5 @@ def judge(body: bytes, measure: Measure, is_complete: Callable[[Choice], bool]) 
         model=answer.model if isinstance(answer.model, str) else "",
         finish=reasons[0] if reasons else None,
         written=sum(measure(choice)[0] for choice in answer.choices),
-        unknown={f"finish reason {reason}": 1 for reason in reasons if reason not in _FINISH},
+        unknown=unknown,
     )

@@ -56,6 +56,17 @@ def test_the_record_of_a_request_that_never_got_in(journey):
     )  # fmt: skip
 
 
+def test_a_record_is_small_whatever_others_write(journey):
+    """Paths are the caller's and finishes the upstream's words, and a thousand records stay in memory."""
+    journey.ended = "e" * 5000
+    journey.losses = tuple(f"messages[{number}].name: refused" for number in range(33))
+    record = journey.record(101.0)
+    assert len(record.ended) == 1024
+    assert record.losses == (*journey.losses[:32], "and 1 more")
+    journey.losses = ("x" * 5000,)
+    assert journey.record(101.0).losses == ("x" * 200,)
+
+
 def test_the_record_of_an_answer(journey):
     journey.facts = facts(model="auto", plan="gold")
     journey.inbound = journey.facts.inbound

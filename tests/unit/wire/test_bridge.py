@@ -10,9 +10,9 @@ import pytest
 
 from proxy.core.chat import Chat, Message, TextPart
 from proxy.core.errors import ErrorKind, UpstreamFailure
-from proxy.core.events import Event, Extra, Finish, Start
+from proxy.core.events import Event, Extra, Failed, Finish, Start
 from proxy.core.usage import Usage, add_usage
-from proxy.wire.bridge import Translation, translate_answers
+from proxy.wire.bridge import LONGEST_ANSWER, Gathered, Translation, translate_answers
 from proxy.wire.dialects.openai_chat import DIALECT as CHAT
 from proxy.wire.dialects.openai_completions import DIALECT as COMPLETIONS
 
@@ -182,3 +182,11 @@ def test_unknown_usage_counts_nothing() -> None:
 def test_usage_of_which_a_part_was_counted_is_counted() -> None:
     told, counted = Usage(1, 2, source="vendor"), Usage(1, 1, source="counted")
     assert add_usage(told, counted) == Usage(2, 3, source="counted") == add_usage(counted, told)
+
+
+def test_a_whole_answer_in_place_of_a_stream_has_a_length() -> None:
+    gathered, piece = Gathered(CHAT), b" " * (1 << 20)
+    for _ in range(LONGEST_ANSWER >> 20):
+        assert gathered.feed(piece) == []
+    assert [type(event) for event in gathered.feed(b" ")] == [Failed]
+    assert gathered.ended

@@ -463,3 +463,11 @@ def test_an_error_keeps_what_the_client_may_read() -> None:
     passage.feed(frame({"error": {"message": "maximum context length is 5", "code": "context_length_exceeded"}}))
     assert passage.cause is not None
     assert (passage.cause.kind, passage.cause.client_message) == (K.CONTEXT, "maximum context length is 5")
+
+
+def test_odd_finish_reasons_without_end_are_few_names() -> None:
+    """An upstream that makes up a new one with each choice fills no memory."""
+    passage = tap()
+    passage.feed(b"".join(chunk(delta(number, finish=f"odd {number}")) for number in range(200)))
+    assert len(passage.unknown) <= 65
+    assert sum(passage.unknown.values()) == 200
