@@ -85,7 +85,7 @@ def line_of(record: UsageRecord) -> Line:
         clean(record.model),
         record.mode,
         record.status,
-        record.ended,
+        clean(record.ended),  # perhaps a finish that the upstream made up
         round(record.seconds * 1000, 3),
         None if record.first_token is None else round(record.first_token * 1000, 3),
         [

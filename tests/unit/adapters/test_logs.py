@@ -61,8 +61,8 @@ async def test_what_is_seldom_said_is_left_out_else():
 
 @pytest.mark.parametrize("form", ["json", "text"])
 async def test_nobody_forges_a_line(form):
-    """Names come from strangers: callers choose the model's, upstreams the one they answer with."""
-    names = dict.fromkeys(("tenant", "endpoint", "asked_model", "model"), FORGED)
+    """Names come from strangers: callers choose the model's, upstreams the one they answer with and how they end."""
+    names = dict.fromkeys(("tenant", "endpoint", "asked_model", "model", "ended"), FORGED)
     text = await written(record(**names, losses=(FORGED,), attempts=(Attempt("one", FORGED, None, 1.0),)), form)
     assert text.endswith("\n")
     assert len(text.splitlines()) == 1
