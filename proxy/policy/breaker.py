@@ -65,7 +65,7 @@ class BreakerConfig(Section):
     """The share of failures in the window that opens it."""
     pause: Duration = 5.0
     """How long it stays open at first; the time doubles with each further opening."""
-    longest: Duration = 300.0
+    longest: Duration = 30.0
     """The longest it stays open."""
     successes: Count = 3
     """Good probes in a row that close it."""

@@ -22,7 +22,7 @@ MOMENT = 0.011
 """Seconds after a refusal in which others may still be sent: they had looked before they got their slot."""
 MOST_TRIES, MOST_AT_A_TARGET, MOST_FOR_IMPATIENT = 4, 2, 2
 OPENS_AFTER, OPENS_AT, OPENS_OF, WINDOW = 5, 0.5, 10, 30.0
-PAUSE, LONGEST_PAUSE, JITTER = 5.0, 300.0, 0.2
+PAUSE, LONGEST_PAUSE, JITTER = 5.0, 30.0, 0.2
 
 
 @dataclass(frozen=True, slots=True)
