@@ -87,5 +87,30 @@ def test_every_path_is_documented() -> None:
         assert shown in HTTP.read_text(), shown
 
 
+def promises() -> list[tuple[str, str]]:
+    """The headings of the page on reliability that promise something, and what stands under them."""
+    page = (ROOT / "docs" / "reliability.md").read_text()
+    return re.findall(r"^### (.+?)\n(.*?)(?=^##|\Z)", page, re.MULTILINE | re.DOTALL)
+
+
+@pytest.mark.parametrize(("title", "told"), promises(), ids=lambda part: part if len(part) < 80 else "")
+def test_every_promise_names_its_tests(title: str, told: str) -> None:
+    """`folder/test_one.py`, `test_two.py`: a bare name is in the folder of the last one."""
+    named = re.findall(r"`((?:tests/[\w/]+/)?)(test_\w+\.py)`", told.partition("*Tested in*")[2])
+    assert named, title
+    folder = ""
+    for own, name in named:
+        folder = own or folder
+        assert (ROOT / folder / name).is_file(), f"{title}: {folder}{name}"
+
+
+def test_references_within_the_documents_lead_somewhere() -> None:
+    for page in (ROOT / "docs").glob("*.md"):
+        for file, place in re.findall(r"\]\(([\w.-]*\.md)?#([\w-]+)\)", page.read_text()):
+            headings = re.findall(r"^#+ (.+)$", (page.parent / (file or page.name)).read_text(), re.MULTILINE)
+            slugs = {re.sub(r"[^\w -]", "", heading.lower()).replace(" ", "-") for heading in headings}
+            assert place in slugs, f"{page.name}: {file}#{place}"
+
+
 if __name__ == "__main__":
     HTTP.write_text(_GENERATED.sub(lambda found: found[1] + errors_table() + found[3], HTTP.read_text()))
