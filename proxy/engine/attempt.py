@@ -11,12 +11,14 @@ import logging
 from collections.abc import Callable, Mapping
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, replace
+from typing import Any
 
 from proxy.accounting.estimate import counted
 from proxy.core.clock import Clock
 from proxy.core.decision import Attempt, Target, Timeouts, Upstream
 from proxy.core.errors import ErrorKind, ProxyError, UpstreamFailure
 from proxy.core.ports import CompileSchema, Transport, WireRequest, WireResponse
+from proxy.core.request import Inbound
 from proxy.core.secret import Secret
 from proxy.core.usage import Usage, add_usage, tokens_of
 from proxy.engine.delivery import Delivery, head_of, params_of, wish_of
@@ -83,8 +85,8 @@ class Attempts:
         others may go on with the story.
 
         The upstream gets at most `first_token` seconds to begin a stream, where that is less than usual, and only this
-        `share` of the usual time for its first byte and token. Raises
-        UpstreamFailure while another target may still answer.
+        `share` of the usual time for its first byte and token. Raises UpstreamFailure while another target may still
+        answer.
         """
         journey, started = delivery.journey, self._clock.monotonic()
         outcome: UpstreamFailure | None = None
@@ -142,32 +144,17 @@ class Attempts:
     async def _exchange(
         self, delivery: Delivery, target: Target, key: Secret, first_token: float | None, share: float
     ) -> None:
-        inbound, upstream = delivery.inbound, target.upstream
-        hop, params = delivery.hop, params_of(delivery, target)
+        inbound, upstream, hop = delivery.inbound, target.upstream, delivery.hop
+        params = params_of(delivery, target)
         if hop is not None:
             hop.check()
         spoken = self._dialects[spoken_at(target, inbound.dialect, inbound.body, params)]
         if delivery.story is not None:
             spoken = delivery.story.ask_in(spoken, is_last=delivery.journey.tries + 1 >= delivery.most_tries)
-        created = int(delivery.journey.at.timestamp())
-        try:
-            if upstream.fetches_images and self._pictures is not None:
-                inbound, delivery.pictures = await self._pictures.brought(inbound, delivery.pictures or {})
-            if hop is not None:
-                params = {**params, **hop.params(inbound.body)}
-            crossing = cross(delivery.dialect, spoken, inbound, target, params, created, self._compile_schema)
-            if delivery.journey.decision is not None and delivery.journey.decision.strict_translation:
-                insist(crossing)
-        except ProxyError as error:
-            raise UpstreamFailure(
-                ErrorKind.UNTRANSLATABLE,
-                sent=False,
-                client_message=error.message,
-                param=error.param,
-                code=error.code,
-            ) from error
-        if hop is not None:
-            crossing = hop.over(crossing, spoken, target, _known(delivery.journey.usage), created)
+        fetcher = self._pictures if upstream.fetches_images else None
+        asked = inbound if fetcher is None else await self._brought(delivery, fetcher)
+        crossing = self._cross(delivery, asked, target, spoken, params)
+        del asked  # an answer may take long, and pictures be large
         head = head_of(delivery, upstream, key)
         path = upstream.base + spoken.path(upstream.paths[spoken.name], target.model, inbound.peek.stream)
         timeouts = self._timeouts(delivery, upstream, first_token, share)
@@ -180,6 +167,30 @@ class Attempts:
         delivery.journey.tries += not upstream.offline
         deliver = self._streamed if inbound.peek.stream else self._whole
         await deliver(delivery, target, key, crossing, request)
+
+    async def _brought(self, delivery: Delivery, pictures: Pictures) -> Inbound:
+        """The request with its pictures in it. Raises UpstreamFailure UNTRANSLATABLE."""
+        try:
+            inbound, delivery.pictures = await pictures.brought(delivery.inbound, delivery.pictures or {})
+        except ProxyError as error:
+            raise _untranslatable(error) from error
+        return inbound
+
+    def _cross(
+        self, delivery: Delivery, asked: Inbound, target: Target, spoken: UpstreamDialect, params: Mapping[str, Any]
+    ) -> Crossing:
+        """What was `asked`, as the target gets it. Raises UpstreamFailure UNTRANSLATABLE."""
+        journey, hop = delivery.journey, delivery.hop
+        created = int(journey.at.timestamp())
+        if hop is not None:
+            params = {**params, **hop.params(asked.body)}
+        try:
+            crossing = cross(delivery.dialect, spoken, asked, target, params, created, self._compile_schema)
+            if journey.decision is not None and journey.decision.strict_translation:
+                insist(crossing)
+        except ProxyError as error:
+            raise _untranslatable(error) from error
+        return crossing if hop is None else hop.over(crossing, spoken, target, _known(journey.usage), created)
 
     def _timeouts(self, delivery: Delivery, upstream: Upstream, first_token: float | None, share: float) -> Timeouts:
         """The upstream's own, shortened to what is left of the request and, for a stream, to `first_token`."""
@@ -285,7 +296,7 @@ class Attempts:
         journey.target, journey.mode, journey.losses = target, crossing.mode, tuple(crossing.losses)
         journey.offline = target.model if target.upstream.offline else None
         if delivery.story is None:
-            delivery.inbound.let_go()  # nobody else will be asked, and the answer may take long
+            delivery.let_go()
         return journey
 
     def _account(self, delivery: Delivery, target: Target, told: Answer | Passage) -> None:
@@ -341,6 +352,13 @@ class Attempts:
         event = delivery.dialect.encode_error_event(ProxyError(kind))
         log.warning("stream broke: %s", failure, extra={"request_id": delivery.journey.id})
         await delivery.reply.finish(event)
+
+
+def _untranslatable(error: ProxyError) -> UpstreamFailure:
+    """The target cannot be asked; if nobody can, the client is told why."""
+    return UpstreamFailure(
+        ErrorKind.UNTRANSLATABLE, sent=False, client_message=error.message, param=error.param, code=error.code
+    )
 
 
 def _known(usage: Usage) -> Usage | None:

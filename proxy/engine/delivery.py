@@ -55,6 +55,11 @@ class Delivery:
     pictures: Mapping[str, str] | None = None
     """What was fetched for an upstream that does not fetch, by address."""
 
+    def let_go(self) -> None:
+        """Nobody else will be asked, and the answer may take long: forget what could be asked."""
+        self.inbound.let_go()
+        self.pictures = None
+
 
 def params_of(delivery: Delivery, target: Target) -> Mapping[str, Any]:
     """What is laid over the caller's fields: the route's and target's own, and the tenant's where he was silent."""

@@ -76,8 +76,7 @@ class Engine:
         journey.decision = decision
         dialect = self._dialects[inbound.dialect]
         first_byte = first_byte_by(inbound.headers)
-        patience = decision.deadline if inbound.peek.stream else min(decision.deadline, first_byte)
-        deadline = journey.started + patience
+        deadline = journey.started + (decision.deadline if inbound.peek.stream else min(decision.deadline, first_byte))
         priority = _priority(inbound, snapshot)
         if priority < 0:
             check_batch(self.live)
@@ -90,7 +89,7 @@ class Engine:
             if inbound.peek.stream:
                 delivery.heartbeat = _heartbeat(delivery, self.live.server.heartbeat, first_byte)
                 if decision.continues and delivery.most_tries > 1 and is_resumable(dialect):
-                    delivery.story = Story(dialect, inbound.let_go)
+                    delivery.story = Story(dialect, delivery.let_go)
                     delivery.reply = Overheard(reply, delivery.story)
             await self._walk(delivery, decision)
             if delivery.story is not None and delivery.story.broken is not None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import contextlib
+import gc
 import socket
 import ssl
 from functools import partial
@@ -14,6 +15,8 @@ import trustme
 
 from proxy import bootstrap
 from proxy.adapters.fetch import PictureFetcher
+from proxy.core.request import Inbound
+from proxy.engine.delivery import Delivery
 from tests.contract.transport.rawserver import always, serving
 from tests.e2e.harness import ADMIN, document, upstream
 from tests.upstream import Script
@@ -63,6 +66,23 @@ async def test_a_picture_is_fetched_where_that_is_allowed(serve, one, pictures, 
         if stream:
             assert [chunk async for chunk in answer]
     assert (seen_by(one), len(one.seen), pictures.accepted) == (DATA, 2, 1)
+
+
+async def test_no_picture_is_kept_while_the_answer_lasts(serve, one, pictures):
+    """It may take minutes, and a request's pictures are up to 32 MiB."""
+    gate = one.gate()
+    one.script(Script(pauses={2: gate}))
+    proxy = await serve(document({"one": upstream(one, provider="lmstudio", fetch_images=True)}))
+    async with proxy.sdk() as sdk:
+        answer = await sdk.chat.completions.create(model="m", messages=asking(url_of(pictures)), stream=True)
+        await anext(answer)
+        await gate.reached()
+        kept = gc.get_objects()
+        deliveries = [one for one in kept if isinstance(one, Delivery) and one.journey.id != "self-test"]
+        assert [(one.pictures, one.inbound.body) for one in deliveries] == [(None, b"")]
+        assert not any(isinstance(one, Inbound) and b"base64" in one.body for one in kept)
+        gate.open()
+        assert [chunk async for chunk in answer]
 
 
 async def test_a_translated_request_holds_it_too(serve, one, pictures):
