@@ -34,7 +34,7 @@ from proxy.wire import sse
 from proxy.wire.decoding import StreamDecoder
 from proxy.wire.dialects import Answer, Decoder, Encoder, Passage
 from proxy.wire.dialects.openai_chat import encode_error
-from proxy.wire.dialects.openai_chat.answer import Chunks
+from proxy.wire.dialects.openai_chat.read_answer import Chunks
 from proxy.wire.dialects.openai_chat.read_request import MAX_CHOICES, decode_common, read_object, rest, take
 from proxy.wire.peek import Head, peek_of, prepare, read_head, refuse
 from proxy.wire.tap import Choice, Tap, judge

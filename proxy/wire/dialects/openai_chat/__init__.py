@@ -20,7 +20,7 @@ from proxy.core.request import Peek
 from proxy.wire import sse
 from proxy.wire.decoding import StreamDecoder
 from proxy.wire.dialects import Answer, Decoder, Encoder, Passage
-from proxy.wire.dialects.openai_chat import answer
+from proxy.wire.dialects.openai_chat import read_answer, write_answer
 from proxy.wire.dialects.openai_chat.read_request import decode_request
 from proxy.wire.dialects.openai_chat.write_request import encode_request
 from proxy.wire.peek import Head, Length, peek_of, prepare, read_head
@@ -75,21 +75,21 @@ class OpenAIChat:
         return encode_request(chat, quirks, family, losses)
 
     def decoder(self) -> Decoder:
-        return StreamDecoder(answer.Chunks())
+        return StreamDecoder(read_answer.Chunks())
 
     def encoder(self, chat: Chat, created: int) -> Encoder:
-        return answer.ChatEncoder(chat, created)
+        return write_answer.ChatEncoder(chat, created)
 
     def resumed(self, chat: Chat, created: int, start: Start) -> Encoder:
-        encoder = answer.ChatEncoder(chat, created)
+        encoder = write_answer.ChatEncoder(chat, created)
         encoder.feed(start)  # the role, which the client has
         return encoder
 
     def decode_body(self, body: bytes) -> list[Event]:
-        return answer.decode_body(self.judge(body).body)
+        return read_answer.decode_body(self.judge(body).body)
 
     def encode_body(self, events: Sequence[Event], chat: Chat, created: int) -> bytes:
-        return answer.encode_body(events, chat, created)
+        return write_answer.encode_body(events, chat, created)
 
     def encode_error(self, error: ProxyError) -> bytes:
         return encode_error(error)
