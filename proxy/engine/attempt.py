@@ -238,6 +238,7 @@ class Attempts:
             finally:
                 response.close()
         answer = crossing.answer(bodies)
+        self._ready.check(target.upstream, target.model, answer.model)
         journey = self._commit(delivery, target, crossing)
         self._account(delivery, target, answer)
         journey.status = 200
@@ -258,6 +259,7 @@ class Attempts:
             try:
                 held = await hold_until_begun(response, passage)
                 vigil.begun()
+                self._ready.check(target.upstream, target.model, passage.model)
                 if target.upstream.slots.bounds is not None:
                     seconds = asyncio.get_running_loop().time() - asked
                     self._ears.began(target.upstream, tokens_of(delivery.size), seconds)

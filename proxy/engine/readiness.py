@@ -47,6 +47,13 @@ class Readying(Protocol):
         """
         ...
 
+    def check(self, upstream: Upstream, asked: str, told: str) -> None:
+        """Raises UpstreamFailure if the server `told` that another of its models answers than the one it was asked for.
+
+        MODEL_ABSENT where that is the server's affair; FAULT where we had loaded the model, for then it can be again.
+        """
+        ...
+
 
 @dataclass(slots=True)
 class _Flight:
@@ -86,6 +93,14 @@ class Readiness:
         if upstream.keep is None or upstream.native is None:
             return _AT_ONCE
         return self._held(upstream, upstream.native, upstream.keep, wish(), left)
+
+    def check(self, upstream: Upstream, asked: str, told: str) -> None:
+        """See `Readying`; names that the server has never listed say nothing."""
+        server = self._servers.get(upstream.name)
+        if server is None or told == asked or not server.residence.is_another(asked, told):
+            return
+        kind = ErrorKind.MODEL_ABSENT if upstream.keep is None else ErrorKind.FAULT
+        raise UpstreamFailure(kind, f"another model answered: {told}")
 
     async def load(self, upstream: Upstream, model: str) -> None:
         """Load because the operator says so; it is ours from then on."""

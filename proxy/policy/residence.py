@@ -251,6 +251,21 @@ class Residence:
         name = self._canonical(model)
         return tuple(home.instance for home in self._homes.values() if self._answers_to(home, name))
 
+    def is_another(self, asked: str, told: str) -> bool:
+        """True if the server knows both names, and means different models by them.
+
+        A name that it does not know may be an alias.
+        """
+        ours, theirs = self._meant_by(asked), self._meant_by(told)
+        return bool(ours and theirs) and ours.isdisjoint(theirs)
+
+    def _meant_by(self, name: str) -> frozenset[str]:
+        """The models that the name may stand for, by key or by instance; behind an `@` stands a variant of the same."""
+        key = self._canonical(_without_variant(name))
+        by_key = (known for known in self._known if _without_variant(known) == key)
+        by_id = (self._canonical(home.model) for id_, home in self._homes.items() if id_ == name)
+        return frozenset((*by_key, *by_id))
+
     def _context(self, name: str, keep: Keep) -> int | None:
         if not self._sizes_context:
             return None
@@ -295,3 +310,7 @@ class Residence:
         for id_, home in self._homes.items():
             if self._answers_to(home, name):
                 self._homes[id_] = replace(home, used=now)
+
+
+def _without_variant(name: str) -> str:
+    return name.partition("@")[0]

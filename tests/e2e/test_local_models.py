@@ -184,6 +184,34 @@ async def test_a_model_that_was_unloaded_behind_our_back_comes_back(serve, one, 
     assert len(studio.loads) == 2
 
 
+@pytest.mark.fault(74)
+@pytest.mark.parametrize("stream", [False, True], ids=["whole", "stream"])
+async def test_an_answer_of_another_model_is_none(serve, one, two, studio, stream):
+    """Nobody loads on demand, and whatever is in memory answers: nothing of it reaches the client."""
+    studio.put(LARGE)
+    studio.careless = True
+    proxy = await serve(document({"one": upstream(one, provider="lmstudio"), "two": upstream(two)}))
+    await proxy.get("/v1/models")
+    answer = await proxy.chat(model=SMALL, stream=stream)
+    assert (answer.headers["x-failsoft-upstream"], answer.text) == ("two", "Hello, world!")
+    tried = (await proxy.admin("requests"))["requests"][0]["attempts"]
+    assert [(row["upstream"], row["outcome"]) for row in tried] == [("one", "model_absent"), ("two", "success")]
+
+
+@pytest.mark.fault(74)
+@pytest.mark.parametrize("stream", [False, True], ids=["whole", "stream"])
+async def test_a_model_in_whose_place_another_answered_is_loaded_once_more(serve, one, studio, stream):
+    proxy = await serve(document({"one": local(one)}))
+    assert (await proxy.chat(model=SMALL)).status == 200
+    studio.loaded.clear()
+    studio.careless, studio.ceiling = True, 100
+    studio.put(LARGE)
+    assert (await proxy.chat(model=SMALL, stream=stream)).text == "Hello, world!"
+    assert [name for name, _ in studio.loads] == [SMALL, SMALL]
+    tried = (await proxy.admin("requests"))["requests"][0]["attempts"]
+    assert [row["outcome"] for row in tried] == ["fault", "success"]
+
+
 async def test_warm_models_first_where_the_route_leaves_a_choice(serve, one, studio):
     studio.put(SMALL)
     proxy = await serve(document({"one": local(one)}))

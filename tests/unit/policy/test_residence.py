@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -113,6 +114,27 @@ def test_names_of_the_same_model_share_it() -> None:
 def test_an_instances_own_id_is_a_name_too() -> None:
     house = House(LocalModel("a", (Instance("a:2", 8192),)))
     assert house.step("a:2") == Ready()
+
+
+@pytest.mark.parametrize(
+    ("asked", "told", "is_another"),
+    [
+        ("v/a", "v/b", True),
+        ("v/a", "b-two", True),
+        ("a-two", "v/b", True),
+        ("v/a@q8", "v/b@q4", True),
+        ("v/a", "v/a", False),
+        ("v/a", "a-two", False),
+        ("a-two", "v/a", False),
+        ("v/a@q8", "v/a@q4", False),
+        ("v/a", "alias", False),
+        ("alias", "v/b", False),
+        ("v/a", "", False),
+    ],
+)
+def test_another_model_is_one_that_the_server_knows_by_another_name(asked: str, told: str, is_another: bool) -> None:
+    models = (LocalModel("v/a", (Instance("v/a"), Instance("a-two"))), LocalModel("v/b", (Instance("b-two"),)))
+    assert House(*models).residence.is_another(asked, told) is is_another
 
 
 class TestTimeToLive:

@@ -19,8 +19,12 @@ def _error(kind: str, message: str, status: int) -> Script:
 
 @dataclass
 class LMStudio(LocalServer):
-    """`jobs`: downloads under way, with the number of questions until each is done; all begin behind `pulling`."""
+    """`jobs`: downloads under way, with the number of questions until each is done; all begin behind `pulling`.
 
+    A `careless` one lets whatever is in memory answer to a model that is not.
+    """
+
+    careless: bool = False
     pulling: Gate | None = None
     jobs: dict[str, tuple[str, int]] = field(default_factory=dict)
 
@@ -55,6 +59,8 @@ class LMStudio(LocalServer):
     def _prompt(self, model: str) -> Script | None:
         if any(model in (instance, loaded.model.name) for instance, loaded in self.loaded.items()):
             return None
+        if self.careless and self.loaded:
+            return Script(model=next(iter(self.loaded)))
         error = {"message": _NO_MODEL, "type": "invalid_request_error", "param": "model", "code": None}
         return reply({"error": error}, 404)
 
