@@ -51,7 +51,7 @@ from proxy.engine.pulse import Pulse
 from proxy.engine.readiness import Readiness
 from proxy.engine.reload import Reloader
 from proxy.engine.self_test import SelfTest
-from proxy.engine.tasks import supervise, whenever
+from proxy.engine.tasks import Duty, supervise, whenever
 from proxy.web.app import Office, build_app
 from proxy.web.identity import Identities
 from proxy.wire import dialects as wire_dialects
@@ -147,29 +147,24 @@ def assemble(
     door = Door(live)
     drain = Drain(live, door)
 
+    duties: dict[str, Duty] = {
+        "catalog": lambda: catalog.keep_fresh(_CATALOG_EVERY),
+        "checks": checks.keep,
+        "local models": readiness.keep,
+        "self-test": self_test.keep,
+        "pulse": pulse.beat,
+        "maintenance": pauses.follow,
+        "hang-up": lambda: whenever(hung_up, reloader.reload),
+    }
+    if source is not None:
+        duties["watch"] = lambda: watch(Path(snapshot.file), reloader.reload)
+
     @asynccontextmanager
     async def running() -> AsyncIterator[None]:
-        gc.collect()
-        gc.freeze()  # what was built by now lives as long as the process: the collector need not look at it again
-        gc.set_threshold(*_GC_THRESHOLDS)
         pauses.look()
-        duties = {
-            "catalog": lambda: catalog.keep_fresh(_CATALOG_EVERY),
-            "checks": checks.keep,
-            "local models": readiness.keep,
-            "self-test": self_test.keep,
-            "pulse": pulse.beat,
-            "maintenance": pauses.follow,
-            "hang-up": lambda: whenever(hung_up, reloader.reload),
-        }
-        if source is not None:
-            duties["watch"] = lambda: watch(Path(snapshot.file), reloader.reload)
-        work = [asyncio.create_task(supervise(name, duty)) for name, duty in duties.items()]
         with _on_hangup(hung_up.set), _on_termination(drain.ask):
-            yield
-        for task in work:
-            task.cancel()
-        await asyncio.gather(*work, return_exceptions=True)
+            async with _doing(duties):
+                yield
         await transport.aclose()
         issued.close()
         audit.close()
@@ -178,6 +173,19 @@ def assemble(
     identities = Identities(live, issued, keys)
     office = Office(readiness, reloader, records, audit, pauses, self_test)
     return build_app(engine, door, catalog, pulse, office, dialects, identities, running)
+
+
+@asynccontextmanager
+async def _doing(duties: Mapping[str, Duty]) -> AsyncIterator[None]:
+    """What is done in the background for as long as the server runs."""
+    gc.collect()
+    gc.freeze()  # what was built by now lives as long as the process: the collector need not look at it again
+    gc.set_threshold(*_GC_THRESHOLDS)
+    work = [asyncio.create_task(supervise(name, duty)) for name, duty in duties.items()]
+    yield
+    for task in work:
+        task.cancel()
+    await asyncio.gather(*work, return_exceptions=True)
 
 
 @asynccontextmanager

@@ -8,6 +8,9 @@ from collections.abc import Awaitable, Callable
 
 log = logging.getLogger("failsoft")
 
+Duty = Callable[[], Awaitable[None]]
+"""Something that is done for as long as the process runs."""
+
 _PAUSE = 5.0  # seconds before a task that failed is started again
 
 
@@ -19,7 +22,7 @@ async def whenever(asked: asyncio.Event, act: Callable[[], Awaitable[object]]) -
         await act()
 
 
-async def supervise(name: str, work: Callable[[], Awaitable[None]]) -> None:
+async def supervise(name: str, work: Duty) -> None:
     """Run `work`; log what ends it and start it again, until cancelled."""
     while True:
         try:
