@@ -71,7 +71,7 @@ class Reader:
     __slots__ = ("_blocks", "_finished", "_has_text", "_started", "_thinking", "_tools", "_usage", "over")
 
     def __init__(self) -> None:
-        self._blocks: dict[Any, _Block] = {}
+        self._blocks: dict[int, _Block] = {}
         self._usage: dict[str, Any] = {}
         self._thinking: list[dict[str, Any]] = []
         self._tools = 0
@@ -122,7 +122,7 @@ class Reader:
         told = _dict(event.get("content_block"))
         kind = told.get("type")
         block = _Block(kind if isinstance(kind, str) else "", dict(told), self._tools)
-        self._blocks[event.get("index")] = block
+        self._blocks[_place(event)] = block
         if block.kind == "tool_use":
             self._tools += 1
             yield ToolOpen(block.tool, _word(told.get("id")) or f"call_{block.tool}", _word(told.get("name")))
@@ -132,7 +132,7 @@ class Reader:
 
     def on_block_delta(self, event: Json) -> Iterator[Event]:
         delta = _dict(event.get("delta"))
-        block = self._blocks.get(event.get("index"))
+        block = self._blocks.get(_place(event))
         if block is None:
             return
         if delta.get("type") == "signature_delta":
@@ -159,7 +159,7 @@ class Reader:
                 yield speak(text, block)
 
     def on_block_stop(self, event: Json) -> Iterator[Event]:
-        block = self._blocks.pop(event.get("index"), None)
+        block = self._blocks.pop(_place(event), None)
         if block is None:
             return
         rest = block.mender.close()
@@ -293,6 +293,12 @@ def _dict(value: Any) -> dict[str, Any]:
 
 def _list(value: Any) -> list[Any]:
     return value if isinstance(value, list) else []
+
+
+def _place(event: Json) -> int:
+    """Of a block among the answer's."""
+    index = event.get("index")
+    return index if isinstance(index, int) else 0
 
 
 def _word(value: Any) -> str:
