@@ -230,6 +230,7 @@ def _quirks(config: UpstreamConfig, quirks: Quirks) -> Quirks:
         rename={**quirks.rename, **config.rename},
         irregular=quirks.irregular or config.irregular,
         thinks_as=config.reasoning_field or quirks.thinks_as,
+        thinking_tag=config.reasoning_tag or quirks.thinking_tag,
         inline_images=quirks.inline_images and not config.fetch_images,
     )
 

@@ -53,6 +53,9 @@ class UpstreamConfig(Section):
     """Request fields it knows under another name: `{max_completion_tokens: max_tokens}`."""
     reasoning_field: Annotated[str, Field(pattern=r"^[A-Za-z_]+$")] | None = None
     """Where its messages hold thinking text, if that is not `reasoning_content`; clients read it by that name."""
+    reasoning_tag: Annotated[str, Field(pattern=r"^[A-Za-z_]+$")] | None = None
+    """For chats whose text begins with the thinking, such as `<think>…</think>`: the name of that tag. Clients read the
+    thinking as `reasoning_content` then, and the text without it; answers are written anew."""
     fetch_images: bool = False
     """Fetch pictures that a request names by their address, from public hosts only, and send them as data: for servers
     that do not fetch them. Otherwise such a request is refused where the server takes none, or passed on."""

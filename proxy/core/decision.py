@@ -131,8 +131,9 @@ class Quirks:
 
     Of messages: `unnamed` ones have no name; `no_nulls` in those of the assistant; `plain_text`: content that is
     nothing but text is one string; `keeps_thinking`: turns with tool calls come back with their reasoning_content;
-    `thinks_as` is what it calls the field of thinking text, in requests and answers; `inline_images` come as data and
-    never by their address.
+    `thinks_as` is what it calls the field of thinking text, in requests and answers; `thinking_tag` is that between
+    which chats hold it at the head of their text, empty if they do not; `inline_images` come as data and never by their
+    address.
     """
 
     drop: tuple[str, ...] = ()
@@ -148,6 +149,7 @@ class Quirks:
     unstreamed: tuple[str, ...] = ()
     no_forms: frozenset[str] = frozenset()
     thinks_as: str = THINKING
+    thinking_tag: str = ""
     inline_images: bool = False
     functions_only: bool = False
     lone_prompts: bool = False

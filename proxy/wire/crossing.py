@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, Protocol
 
@@ -22,6 +22,7 @@ from proxy.wire.fit import decoded, fit
 from proxy.wire.held import Held, Hold
 from proxy.wire.peek import top_level
 from proxy.wire.structured import FORMS, RESPONSE_FORMAT, Form, emulate
+from proxy.wire.thoughts import Apart, Thoughts
 
 
 class Crossing(Protocol):
@@ -54,7 +55,7 @@ class Crossing(Protocol):
         ...
 
     def hold(self, decoder: Decoder, number: int = 0) -> Decoder:
-        """The same, its answer held to the form that was asked for where the target does not see to that."""
+        """The same with what the target leaves to us: thinking told apart, the answer held to the form asked for."""
         ...
 
     def answer(self, bodies: Sequence[bytes]) -> Answer:
@@ -101,7 +102,7 @@ class Translated:
     """Different dialects: decoded once, encoded for the target, and the answer's events encoded for the caller."""
 
     __slots__ = (
-        "_bodies", "_chats", "_created", "_encoder", "_forms", "_inbound", "_upstream",
+        "_bodies", "_chats", "_created", "_encoder", "_forms", "_inbound", "_tag", "_upstream",
         "count", "is_gathered", "losses",
     )  # fmt: skip
     mode = Mode.TRANSLATE
@@ -122,6 +123,7 @@ class Translated:
         self._created = created
         self._encoder: Encoder | None = None
         losses, quirks, family = Losses(), target.upstream.quirks, target.family or UNKNOWN
+        self._tag = _tag(upstream, quirks)
         emulated = [
             emulate(chat, _no_forms(upstream, target, bool(chat.tools)), compile_schema, losses) for chat in chats
         ]
@@ -144,6 +146,8 @@ class Translated:
         return Translation(self.hold(decoder, number), self._encoder, offset=number * chat.n, last=last)
 
     def hold(self, decoder: Decoder, number: int = 0) -> Decoder:
+        if self._tag:
+            decoder = Apart(decoder, self._tag)
         form = self._forms[number]
         return decoder if form is None else Held(decoder, form)
 
@@ -152,8 +156,10 @@ class Translated:
         return translate_answers(self._inbound, self._chats, told, self._created)
 
     def _events(self, body: bytes, form: Form | None) -> Sequence[Event]:
-        events = self._upstream.decode_body(body)
-        return events if form is None else list(Hold(form).events(events))
+        events: Iterable[Event] = self._upstream.decode_body(body)
+        if self._tag:
+            events = Thoughts(self._tag).events(events)
+        return list(events if form is None else Hold(form).events(events))
 
 
 def _no_forms(upstream: UpstreamDialect, target: Target, has_tools: bool) -> frozenset[str]:
@@ -172,6 +178,11 @@ def _lacks_form(no_forms: frozenset[str], body: bytes, params: Mapping[str, Any]
         return False
     wanted = decoded({**top_level(body), **params}.get(RESPONSE_FORMAT))
     return isinstance(wanted, dict) and any(wanted.get("type") == form for form in no_forms)
+
+
+def _tag(upstream: UpstreamDialect, quirks: Quirks) -> str:
+    """The tag of thinking within text, empty if there is none; raw completions are nobody's chat."""
+    return quirks.thinking_tag if upstream.name == _CHAT else ""
 
 
 def _must_come_whole(quirks: Quirks, chat: Chat) -> bool:
@@ -262,6 +273,7 @@ def _needs_hub(upstream: UpstreamDialect, body: bytes, peek: Peek, target: Targe
     quirks = target.upstream.quirks
     return (
         quirks.irregular
+        or bool(_tag(upstream, quirks))
         or _streams_badly(quirks, body, peek)
         or _lacks_form(_no_forms(upstream, target, has_tools=True), body, params)
     )

@@ -5,12 +5,13 @@ bytes ──SSEDecoder──► frames ──read_json──► values ──Mac
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any, Protocol
 
 from proxy.core.errors import ErrorKind
 from proxy.core.events import Event, Failed
 from proxy.wire import sse
+from proxy.wire.dialects import Decoder
 from proxy.wire.lenient import read_json
 
 _END = b"[DONE]"
@@ -73,3 +74,22 @@ class StreamDecoder:
                 return self._machine.end()
             return [self._machine.fail(ErrorKind.NOT_AN_ANSWER, f"not an event: {data[:200]!r}")]
         return self._machine.read(value, name)
+
+
+class Sieved:
+    """A `Decoder` whose events go through one more machine, which may hold some of them back."""
+
+    __slots__ = ("_decoder", "_sieve", "ended")
+
+    def __init__(self, decoder: Decoder, sieve: Callable[[Iterable[Event]], Iterable[Event]]) -> None:
+        self._decoder = decoder
+        self._sieve = sieve
+        self.ended = False
+
+    def feed(self, data: bytes) -> list[Event]:
+        events = list(self._sieve(self._decoder.feed(data)))
+        self.ended = self._decoder.ended
+        return events
+
+    def close(self) -> list[Event]:
+        return list(self._sieve(self._decoder.close()))

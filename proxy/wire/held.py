@@ -21,6 +21,7 @@ import msgspec
 
 from proxy.core.errors import ErrorKind
 from proxy.core.events import Event, Failed, Finish, Refuse, Text, ToolArgs, ToolOpen
+from proxy.wire.decoding import Sieved
 from proxy.wire.dialects import Decoder
 from proxy.wire.structured import Form
 
@@ -198,23 +199,13 @@ class Hold:
         return self._form.fault_of(value)
 
 
-class Held:
+class Held(Sieved):
     """A `Decoder` whose answer is held to a form."""
 
-    __slots__ = ("_decoder", "_hold", "ended")
+    __slots__ = ()
 
     def __init__(self, decoder: Decoder, form: Form) -> None:
-        self._decoder = decoder
-        self._hold = Hold(form)
-        self.ended = False
-
-    def feed(self, data: bytes) -> list[Event]:
-        events = list(self._hold.events(self._decoder.feed(data)))
-        self.ended = self._decoder.ended
-        return events
-
-    def close(self) -> list[Event]:
-        return list(self._hold.events(self._decoder.close()))
+        super().__init__(decoder, Hold(form).events)
 
 
 def read_strictly(text: str) -> Any:

@@ -190,6 +190,35 @@ async def test_the_name_of_thinking_can_be_configured(vendor, one):
     assert answer.json["choices"][0]["message"]["reasoning_content"] == "hm"
 
 
+@pytest.mark.parametrize("stream", [True, False])
+async def test_thinking_between_tags_is_told_apart_where_that_is_configured(vendor, one, stream):
+    """As LM Studio and llama.cpp give it when they leave the model's text as it is."""
+    one.script(Script(deltas=("<th", "ink>\nlet me", " see</", "think>\n\n", "Hello", "!")))
+    proxy = await vendor("lmstudio", reasoning_tag="think")
+    async with proxy.sdk() as sdk:
+        if stream:
+            async with sdk.chat.completions.stream(model="m", messages=[USER]) as events:
+                message = (await events.get_final_completion()).choices[0].message
+        else:
+            message = (await sdk.chat.completions.create(model="m", messages=[USER])).choices[0].message
+    assert (message.reasoning_content, message.content) == ("let me see", "Hello!")
+
+
+async def test_the_form_of_an_answer_is_looked_for_behind_the_thinking(vendor, one):
+    """LM Studio takes no `json_object`, so the proxy sees to the form itself."""
+    one.script(Script(deltas=("<think>{not JSON}</think>", '{"a": 1}')))
+    proxy = await vendor("lmstudio", reasoning_tag="think")
+    message = (await proxy.chat(response_format={"type": "json_object"})).json["choices"][0]["message"]
+    assert (message["reasoning_content"], message["content"]) == ("{not JSON}", '{"a": 1}')
+
+
+async def test_raw_completions_keep_their_tags(vendor, one):
+    one.script(Script(deltas=("<think>a</think>", "b")))
+    proxy = await vendor("lmstudio", reasoning_tag="think")
+    answer = await proxy.post("/v1/completions", {"model": "m", "prompt": "x"})
+    assert answer.json["choices"][0]["text"] == "<think>a</think>b"
+
+
 async def test_grok_s_reasoning_is_part_of_the_completion(vendor, one):
     details = {"completion_tokens_details": {"reasoning_tokens": 20}}
     usage = {"prompt_tokens": 10, "completion_tokens": 5, "total_tokens": 35} | details
