@@ -33,6 +33,7 @@ Remark = tuple[Level, Path, str]
 _NO_EFFECT: tuple[tuple[Path, str], ...] = (
     (("storage", "state"), "counters are kept in memory, whatever is written here"),
     (("storage", "ledger"), "requests are not yet recorded in a database"),
+    (("upstreams", "*", "timeouts", "total"), "a request has the time of its route's `deadline`"),
     (("plans", "*", "requests"), "requests per period are not yet limited"),
     (("plans", "*", "tokens"), "tokens per period are not yet limited"),
     (("plans", "*", "budget"), "money per period is not yet limited"),
@@ -44,7 +45,10 @@ _NO_EFFECT: tuple[tuple[Path, str], ...] = (
 )
 """Sections that decode and do nothing so far; whoever makes one work takes its line away."""
 
-_DEFAULTS: Mapping[Path, str] = {("storage", "state"): "memory"}
+_DEFAULTS: Mapping[Path, str] = {
+    ("storage", "state"): "memory",
+    ("upstreams", "*", "timeouts", "total"): "600s",
+}
 """What is written and is the case anyway needs no remark."""
 
 

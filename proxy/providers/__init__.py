@@ -12,9 +12,9 @@ import importlib
 import pkgutil
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
-from typing import Annotated, Final, Literal
+from typing import Annotated, Final, Literal, Self
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from proxy.core.decision import Classify, Meter, Quirks, ReadModels, Timeouts
 from proxy.core.local import Keep, NativeApi
@@ -110,7 +110,13 @@ class TimeoutsConfig(Section):
     attempt: Duration | None = None
     """One try in all. Cloud 300s, local 600s."""
     total: Duration | None = None
-    """The whole request, over all tries. 600s."""
+    """The whole request, over all tries. 600s, and not yet by upstream: a route's `deadline` says it."""
+
+    @model_validator(mode="after")
+    def _is_for_auto(self) -> Self:
+        if self.first_token != _LEARNED and "first_token_floor" in self.model_fields_set:
+            raise ValueError("`first_token_floor` is for `first_token: auto`")
+        return self
 
     def over(self, base: Timeouts) -> Timeouts:
         """`base` with what is written here in its place."""

@@ -129,6 +129,8 @@ def test_timeouts_come_from_the_file_then_the_place_then_the_provider() -> None:
     assert timeouts.first_token_floor == 9.0
     timeouts = upstream("provider: openai, timeouts: {first_token: 7s}").timeouts
     assert (timeouts.first_token, timeouts.first_token_floor) == (7.0, None)
+    with pytest.raises(ConfigError, match="`first_token_floor` is for `first_token: auto`"):
+        upstream("provider: openai, timeouts: {first_token: 7s, first_token_floor: 1s}")
     timeouts = upstream("provider: lmstudio, timeouts: {idle: 5s, connect: 0s}").timeouts
     assert (timeouts.idle, timeouts.connect, timeouts.first_byte) == (5.0, 0.0, LOCAL.first_byte)
 

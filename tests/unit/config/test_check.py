@@ -104,7 +104,7 @@ def test_every_setting_without_effect_is_one_of_the_language() -> None:
     given, _ = golden.read("every_key")
     said = {finding.split(": ")[2] for finding in findings(given) if "has no effect yet" in finding}
     assert said == {
-        *("alerts", "guards", "storage.state", "storage.ledger"),
+        *("alerts", "guards", "storage.state", "storage.ledger", "upstreams.home.timeouts.total"),
         *(f"plans.gold.{name}" for name in ("requests", "tokens", "budget", "concurrency")),
         *(f"routes[0].{name}" for name in ("cache", "guards")),
     }
