@@ -128,6 +128,8 @@ class Quirks:
     for all of them. With a field of `unstreamed` in the request it is asked for the whole and the stream is made here.
     `no_forms` are the forms of answers (`json_schema`, `json_object`) that it refuses. `functions_only`: it knows no
     custom tools. `lone_prompts`: of legacy completions it takes one prompt of text, and gives one answer without it.
+    `prefix_path`: under its base without the version, where it has any of its models go on with a last message of the
+    assistant that is marked `prefix`.
 
     Of messages: `unnamed` ones have no name; `no_nulls` in those of the assistant; `plain_text`: content that is
     nothing but text is one string; `keeps_thinking`: turns with tool calls come back with their reasoning_content;
@@ -153,6 +155,7 @@ class Quirks:
     inline_images: bool = False
     functions_only: bool = False
     lone_prompts: bool = False
+    prefix_path: str = ""
 
 
 @dataclass(frozen=True, slots=True)

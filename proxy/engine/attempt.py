@@ -157,6 +157,8 @@ class Attempts:
         del asked  # an answer may take long, and pictures be large
         head = head_of(delivery, upstream, key)
         path = upstream.base + spoken.path(upstream.paths[spoken.name], target.model, inbound.peek.stream)
+        if hop is not None:
+            path = hop.path(upstream, path)
         timeouts = self._timeouts(delivery, upstream, first_token, share)
         if crossing.is_gathered:
             timeouts = replace(timeouts, first_byte=timeouts.attempt, first_token=timeouts.attempt)
@@ -183,7 +185,7 @@ class Attempts:
         journey, hop = delivery.journey, delivery.hop
         created = int(journey.at.timestamp())
         if hop is not None:
-            params = {**params, **hop.params(asked.body)}
+            params = {**params, **hop.params(asked.body, target)}
         try:
             crossing = cross(delivery.dialect, spoken, asked, target, params, created, self._compile_schema)
             if journey.decision is not None and journey.decision.strict_translation:

@@ -93,7 +93,7 @@ class _Resumption:
         text = self.story.heard.text
         for target in self._others():
             chat = _asked(self.delivery, target)
-            if chat is not None and prevents_prefill(chat, text, target.family) is None:
+            if chat is not None and prevents_prefill(chat, text, target) is None:
                 return await self._hop(Hop("prefill", self.story, chat, text), target)
         return False
 

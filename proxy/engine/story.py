@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 from proxy.core.chat import Chat
-from proxy.core.decision import Target
+from proxy.core.decision import Target, Upstream
 from proxy.core.errors import ErrorKind, UpstreamFailure
 from proxy.core.events import Checkpoint
 from proxy.core.ports import Reply
@@ -15,7 +15,7 @@ from proxy.core.usage import Usage
 from proxy.wire.crossing import Crossing
 from proxy.wire.dialects import Decoder, Resumable, UpstreamDialect, can_pause
 from proxy.wire.replay import Heard, Overlapping, Resumed, Verified
-from proxy.wire.sequel import Sequel, prefilled
+from proxy.wire.sequel import Sequel, prefill_path, prefilled
 
 Way = Literal["checkpoint", "replay", "prefill"]
 
@@ -114,9 +114,13 @@ class Hop:
         if obstacle is not None:
             raise UpstreamFailure(ErrorKind.DEPARTED, obstacle, sent=False)
 
-    def params(self, body: bytes) -> Mapping[str, Any]:
+    def params(self, body: bytes, target: Target) -> Mapping[str, Any]:
         """What is laid over the fields of the request."""
-        return prefilled(body, self.text) if self.way == "prefill" else {}
+        return prefilled(body, self.text, target) if self.way == "prefill" else {}
+
+    def path(self, upstream: Upstream, usual: str) -> str:
+        """Where it goes: `usual`, unless the vendor goes on with a beginning elsewhere."""
+        return (prefill_path(upstream) if self.way == "prefill" else None) or usual
 
     def over(
         self, crossing: Crossing, dialect: UpstreamDialect, target: Target, spent: Usage | None, created: int

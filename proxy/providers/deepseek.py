@@ -20,6 +20,7 @@ PROVIDER = Provider(
         unthinking={"thinking": {"type": "disabled"}},
         plain_text=True,
         keeps_thinking=True,
+        prefix_path="/beta/chat/completions",  # its "chat prefix completion"; that thinking can be off there is assumed
         no_forms=frozenset({"json_schema"}),  # github.com/UKGovernmentBEIS/inspect_ai/issues/4916 (2026-08)
     ),
     key_env="DEEPSEEK_API_KEY",

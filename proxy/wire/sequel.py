@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from typing import Any, Final
 
 from proxy.core.chat import Chat
-from proxy.core.decision import Mode
-from proxy.core.family import Family
+from proxy.core.decision import Mode, Target, Upstream
+from proxy.core.family import UNKNOWN
 from proxy.core.usage import tokens_of
 from proxy.wire.bridge import Gathered
 from proxy.wire.crossing import Crossing
@@ -16,6 +17,7 @@ from proxy.wire.fit import decoded
 from proxy.wire.peek import top_level
 
 _LENGTHS = ("max_tokens", "max_completion_tokens")
+_VERSION: Final = re.compile(r"/(?:v\d+|beta)$")
 
 
 def prevents_replay(chat: Chat) -> str | None:
@@ -31,12 +33,12 @@ def prevents_replay(chat: Chat) -> str | None:
     return "the prompt is part of the answer" if chat.extra.get("echo") else None
 
 
-def prevents_prefill(chat: Chat, text: str, family: Family | None) -> str | None:
-    """What keeps a model from going on with `text`, None if nothing does.
+def prevents_prefill(chat: Chat, text: str, target: Target) -> str | None:
+    """What keeps a target from going on with `text`, None if nothing does.
 
     It must be known to do that. JSON that is held to a grammar begins anew; so does a model that thinks first.
     """
-    if family is None or family.prefill is not True:
+    if not _goes_on(target):
         return "the model is not known to continue a begun answer"
     if not text.strip():
         return "there is no text to go on with"
@@ -49,17 +51,32 @@ def prevents_prefill(chat: Chat, text: str, family: Family | None) -> str | None
     return prevents_replay(chat)
 
 
-def prefilled(body: bytes, text: str) -> Mapping[str, Any]:
+def _goes_on(target: Target) -> bool:
+    """True if the model is known to continue its own last message, or the vendor to have any model do so."""
+    known = (target.family or UNKNOWN).prefill
+    return bool(target.upstream.quirks.prefix_path) if known is None else known
+
+
+def prefilled(body: bytes, text: str, target: Target) -> Mapping[str, Any]:
     """The fields to lay over a chat's `body` such that its last message is the beginning of the answer.
 
     Blanks at its end stay behind: vendors refuse them, and models go on badly after them. What the caller wants at most
-    is less by what it has.
+    is less by what it has. Who would think first unless told otherwise is told otherwise.
     """
-    said = top_level(body)
-    messages = [*decoded(said["messages"]), {"role": "assistant", "content": text.rstrip()}]
+    said, family = top_level(body), target.family or UNKNOWN
+    mark = {"prefix": True} if target.upstream.quirks.prefix_path else {}
+    messages = [*decoded(said["messages"]), {"role": "assistant", "content": text.rstrip(), **mark}]
+    thinks = family.default_effort not in (None, "none") and "none" in (family.efforts or ())
+    unthinking = {"reasoning_effort": "none"} if thinks else {}
     limits = {name: decoded(said[name]) for name in _LENGTHS if name in said}
     left = {name: max(1, most - tokens_of(len(text))) for name, most in limits.items() if isinstance(most, int)}
-    return {"messages": messages, **left}
+    return {"messages": messages, **unthinking, **left}
+
+
+def prefill_path(upstream: Upstream) -> str | None:
+    """Where a marked beginning is gone on with, None where that is where all is answered."""
+    path = upstream.quirks.prefix_path
+    return _VERSION.sub("", upstream.base) + path if path else None
 
 
 class Sequel:

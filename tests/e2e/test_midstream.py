@@ -399,6 +399,24 @@ async def test_who_is_said_to_continue_is_asked_to(serve, one, two):
     assert two.seen[-1].request.json["messages"] == [*CHAT["messages"], {"role": "assistant", "content": "Hello,"}]
 
 
+async def test_deepseek_goes_on_at_an_address_of_its_own(serve, one, two):
+    """Its beta: the beginning is marked, and nothing is thought first."""
+    upstreams = {"one": upstream(one), "two": upstream(two, provider="deepseek")}
+    proxy = await serve(route(upstreams, use=["one/m", "two/deepseek-flash"]))
+    one.script(CUT)
+    two.script(OTHER)
+    two.script(REST)
+    chunks, error = await told(proxy)
+    assert (text_of(chunks), error) == ("Hello, my friend.", None)
+    assert mark_of(chunks[-1])["how"] == "prefill"
+    repeated, continued = two.seen
+    assert (repeated.path, continued.path) == ("/v1/chat/completions", "/beta/chat/completions")
+    begun = {"role": "assistant", "content": "Hello,", "prefix": True}
+    assert continued.request.json["messages"] == [*CHAT["messages"], begun]
+    assert continued.request.json["thinking"] == {"type": "disabled"}
+    assert "reasoning_effort" not in continued.request.json
+
+
 NEVER = {
     "a model that refuses": (REFUSES_TO, {}),
     "JSON": (GOES_ON, {"response_format": {"type": "json_object"}}),

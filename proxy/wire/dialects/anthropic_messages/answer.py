@@ -37,7 +37,7 @@ from proxy.wire.lenient import Mender, mend, read_json, write_json
 _FINISH: Final[Mapping[str, FinishReason]] = {
     "max_tokens": "length",
     "model_context_window_exceeded": "length",
-    "pause_turn": "length",
+    "pause_turn": "length",  # of its own server tools, for which no request that comes here has a word
     "refusal": "content_filter",
 }
 _NATURAL: Final = frozenset({"end_turn", "stop_sequence", "tool_use"})
