@@ -8,6 +8,7 @@ from datetime import datetime
 from typing import Literal
 
 from proxy.core.decision import Attempt
+from proxy.core.errors import ErrorKind, UpstreamFailure
 
 UsageSource = Literal["vendor", "counted", "unknown"]
 
@@ -50,6 +51,14 @@ def add_usage(one: Usage | None, other: Usage | None) -> Usage | None:
         reasoning=one.reasoning + other.reasoning,
         source="unknown" if "unknown" in sources else "counted" if "counted" in sources else "vendor",
     )
+
+
+class SpentInVain(UpstreamFailure):
+    """An answer came to its end and yet is none; `usage` is what the upstream says that it cost."""
+
+    def __init__(self, kind: ErrorKind, detail: str, usage: Usage) -> None:
+        super().__init__(kind, detail)
+        self.usage = usage
 
 
 @dataclass(frozen=True, slots=True)

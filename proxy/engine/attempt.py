@@ -20,13 +20,14 @@ from proxy.core.errors import ErrorKind, ProxyError, UpstreamFailure
 from proxy.core.ports import CompileSchema, Transport, WireRequest, WireResponse
 from proxy.core.request import Inbound
 from proxy.core.secret import Secret
-from proxy.core.usage import Usage, add_usage, tokens_of
+from proxy.core.usage import SpentInVain, tokens_of
 from proxy.engine.delivery import Delivery, head_of, params_of, wish_of
 from proxy.engine.journey import Journey
 from proxy.engine.pictures import Pictures
 from proxy.engine.readiness import Readying
 from proxy.engine.relay import hold_until_begun, relay
 from proxy.engine.vigil import Vigil
+from proxy.engine.whole import read_in_time
 from proxy.synth.rules import OfflineConfig
 from proxy.wire.bridge import LONGEST_ANSWER
 from proxy.wire.crossing import Crossing, cross, insist, spoken_at
@@ -93,6 +94,8 @@ class Attempts:
         try:
             await self._exchange(delivery, target, key, first_token, share)
         except UpstreamFailure as failure:
+            if isinstance(failure, SpentInVain):
+                journey.spend(failure.usage)
             outcome = self._blamed(delivery, failure)
             if journey.target is not target or delivery.hop is not None:
                 raise outcome from failure.__cause__
@@ -192,7 +195,7 @@ class Attempts:
                 insist(crossing)
         except ProxyError as error:
             raise _untranslatable(error) from error
-        return crossing if hop is None else hop.over(crossing, spoken, target, _known(journey.usage), created)
+        return crossing if hop is None else hop.over(crossing, spoken, target, journey.spent, created)
 
     def _timeouts(self, delivery: Delivery, upstream: Upstream, first_token: float | None, share: float) -> Timeouts:
         """The upstream's own, shortened to what is left of the request and, for a stream, to `first_token`."""
@@ -223,7 +226,7 @@ class Attempts:
         if 200 <= response.status < 300:
             return response, request.timeouts
         try:
-            body = await _in_time(response, ends, _ERROR_LIMIT, cut=True)
+            body = await read_in_time(response, ends, _ERROR_LIMIT, cut=True)
         finally:
             response.close()
         raise upstream.classify(response.status, response.headers, body)
@@ -236,7 +239,7 @@ class Attempts:
         for number in range(crossing.count):
             response, timeouts = await self._open(delivery, target, key, request(number))
             try:
-                bodies.append(await _in_time(response, asked + timeouts.attempt, LONGEST_ANSWER))
+                bodies.append(await read_in_time(response, asked + timeouts.attempt, LONGEST_ANSWER))
             finally:
                 response.close()
         answer = crossing.answer(bodies)
@@ -316,7 +319,7 @@ class Attempts:
         usage = told.usage or ours
         if told.finish is None or journey.offline is not None:
             usage = replace(usage, completion=max(usage.completion, ours.completion), source="counted")
-        journey.usage = add_usage(_known(journey.usage), usage) or usage
+        journey.spend(usage)
         if delivery.hop is None:
             journey.reported_model = told.model
         journey.ended = told.finish or "stop"
@@ -365,34 +368,7 @@ def _untranslatable(error: ProxyError) -> UpstreamFailure:
     )
 
 
-def _known(usage: Usage) -> Usage | None:
-    return usage if usage.source != "unknown" else None
-
-
-async def _in_time(response: WireResponse, ends: float, limit: int, *, cut: bool = False) -> bytes:
-    """`_read_whole`, over at `ends` by the loop's clock: the time for the head counts, and drops do not gain any."""
-    expiry = asyncio.get_running_loop().call_at(ends, response.expire, ErrorKind.IDLE_TIMEOUT)
-    try:
-        return await _read_whole(response, limit, cut=cut)
-    finally:
-        expiry.cancel()
-
-
 def _may_be_billed(outcome: UpstreamFailure) -> bool:
     """The upstream was at work, and did not say what that costs: neither by refusing nor by a pause in its answer."""
-    return outcome.sent and not outcome.status and outcome.kind is not ErrorKind.PAUSED
-
-
-async def _read_whole(response: WireResponse, limit: int, *, cut: bool = False) -> bytes:
-    """The body up to `limit` bytes; longer ones are cut, or a failure."""
-    first = await response.read()
-    pieces, size = [first], len(first)
-    while pieces[-1]:
-        if size > limit:
-            if cut:
-                break
-            raise UpstreamFailure(ErrorKind.FAULT, f"an answer of more than {limit} bytes")
-        piece = await response.read()
-        pieces.append(piece)
-        size += len(piece)
-    return first if len(pieces) <= 2 else b"".join(pieces)[: limit if cut else None]
+    has_told = outcome.status or outcome.kind is ErrorKind.PAUSED or isinstance(outcome, SpentInVain)
+    return outcome.sent and not has_told

@@ -9,7 +9,7 @@ from functools import lru_cache
 from proxy.core.decision import Attempt, Decision, Mode, Target
 from proxy.core.errors import ErrorKind, UpstreamFailure
 from proxy.core.request import Inbound
-from proxy.core.usage import Usage, UsageRecord
+from proxy.core.usage import Usage, UsageRecord, add_usage
 from proxy.routing.facts import Facts
 
 _NOTHING = Usage()
@@ -80,6 +80,11 @@ class Journey:
         self.status = 0
         self.ended = ""
 
+    @property
+    def spent(self) -> Usage | None:
+        """What the request has used so far, None if that is not known."""
+        return self.usage if self.usage.source != "unknown" else None
+
     def receipt(self) -> list[tuple[bytes, bytes]]:
         """The `x-failsoft-*` headers: which rule decided, who answers, at which try and how."""
         headers = [(b"x-failsoft-attempts", b"%d" % self.tries)]
@@ -94,6 +99,10 @@ class Journey:
         if self.losses:
             headers.append((b"x-failsoft-lossy", _visible("; ".join(self.losses)[:_LONGEST])))
         return headers
+
+    def spend(self, usage: Usage) -> None:
+        """One more answer's tokens; of several the usages add up."""
+        self.usage = add_usage(self.spent, usage) or usage
 
     def end(self, kind: ErrorKind, status: int) -> None:
         """The request ended as an error of `kind`, told to the client as `status` (200 where it was in a stream)."""

@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any, Protocol
 
@@ -19,7 +19,7 @@ from proxy.core.request import Inbound, Peek
 from proxy.wire.bridge import Gathered, Translation, translate_answers
 from proxy.wire.dialects import Answer, Decoder, Encoder, InboundDialect, Passage, UpstreamDialect
 from proxy.wire.fit import decoded, fit
-from proxy.wire.held import Held, Hold
+from proxy.wire.held import Held, held_whole
 from proxy.wire.peek import top_level
 from proxy.wire.structured import FORMS, RESPONSE_FORMAT, Form, emulate
 from proxy.wire.thoughts import Apart, Thoughts
@@ -156,10 +156,10 @@ class Translated:
         return translate_answers(self._inbound, self._chats, told, self._created)
 
     def _events(self, body: bytes, form: Form | None) -> Sequence[Event]:
-        events: Iterable[Event] = self._upstream.decode_body(body)
+        events = self._upstream.decode_body(body)
         if self._tag:
-            events = Thoughts(self._tag).events(events)
-        return list(events if form is None else Hold(form).events(events))
+            events = list(Thoughts(self._tag).events(events))
+        return events if form is None else held_whole(events, form)
 
 
 def _no_forms(upstream: UpstreamDialect, target: Target, has_tools: bool) -> frozenset[str]:

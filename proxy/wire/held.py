@@ -13,14 +13,15 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from enum import Enum, auto
 from typing import Any, Final, NoReturn
 
 import msgspec
 
 from proxy.core.errors import ErrorKind
-from proxy.core.events import Event, Failed, Finish, Refuse, Text, ToolArgs, ToolOpen
+from proxy.core.events import Event, Failed, Finish, Refuse, Text, Tokens, ToolArgs, ToolOpen
+from proxy.core.usage import SpentInVain
 from proxy.wire.decoding import Sieved
 from proxy.wire.dialects import Decoder
 from proxy.wire.structured import Form
@@ -206,6 +207,18 @@ class Held(Sieved):
 
     def __init__(self, decoder: Decoder, form: Form) -> None:
         super().__init__(decoder, Hold(form).events)
+
+
+def held_whole(events: Sequence[Event], form: Form) -> list[Event]:
+    """The events of a whole answer, held to `form`.
+
+    Raises SpentInVain for one that has not the form, if its tokens were counted; else `Failed` is the last.
+    """
+    told = list(Hold(form).events(events))
+    counts = [event.usage for event in events if isinstance(event, Tokens)]
+    if told and isinstance(told[-1], Failed) and told[-1].kind is ErrorKind.UNFIT and counts:
+        raise SpentInVain(ErrorKind.UNFIT, told[-1].detail, counts[-1])
+    return told
 
 
 def read_strictly(text: str) -> Any:

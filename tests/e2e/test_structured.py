@@ -9,7 +9,7 @@ import pydantic
 import pytest
 
 from tests.e2e.harness import document, upstream
-from tests.upstream import Script, ToolCall
+from tests.upstream import Script, ToolCall, Usage
 
 
 class Place(pydantic.BaseModel):
@@ -125,6 +125,27 @@ async def test_a_whole_answer_that_does_not_satisfy_is_none(one, two, serve):
     proxy = await serve(document(ups, offline={"levels": []}))
     one.default, two.default = WRONG, Script(deltas=('{"city":"Paris",', '"people":2}'))
     assert Place.model_validate_json((await proxy.chat(**ASKED, response_format=AS_PLACE)).text) == PARIS
+
+
+async def test_what_an_answer_that_does_not_fit_has_cost_is_counted(one, two, serve):
+    """Twice in vain, then once well; the client is told of the answer it got."""
+    ups = {"one": upstream(one, provider="deepseek"), "two": upstream(two)}
+    proxy = await serve(document(ups, offline={"levels": []}))
+    one.default = replace(WRONG, usage=Usage(100, 10))
+    two.default = Script(deltas=('{"city":"Paris",', '"people":2}'), usage=Usage(7, 4))
+    answer = await proxy.chat(**ASKED, response_format=AS_PLACE)
+    assert answer.json["usage"]["total_tokens"] == 11
+    latest = (await proxy.admin("requests"))["requests"][0]
+    assert [attempt["outcome"] for attempt in latest["attempts"]] == ["unfit", "unfit", "success"]
+    assert (latest["tokens"]["prompt"], latest["tokens"]["completion"]) == (207, 24)
+    assert not latest["may_be_billed"]
+
+
+async def test_a_vendor_that_does_not_count_may_bill_for_what_does_not_fit(one, serve):
+    proxy = await serve(document({"one": upstream(one, provider="deepseek")}, offline={"levels": []}))
+    one.default = replace(WRONG, usage=None)
+    await proxy.chat(**ASKED, response_format=AS_PLACE)
+    assert (await proxy.admin("requests"))["requests"][0]["may_be_billed"]
 
 
 async def test_a_stream_never_lies(one, two, serve):
