@@ -9,18 +9,18 @@ import pytest
 from proxy.core.events import fold
 from proxy.wire.sse import SSEDecoder
 from tests.wire.golden import (
-    DIALECTS,
     FOLDER,
     HEARD,
     WAYS,
     becomes,
+    decoder_of,
     dialect_of,
     names,
     stream_of,
     tapped,
     ways,
+    whole_events,
     whole_names,
-    whole_of,
 )
 
 
@@ -52,9 +52,9 @@ def test_line_ends_do_not_matter(name: str) -> None:
 @pytest.mark.parametrize("name", whole_names())
 def test_streamed_or_whole_it_is_one_answer(name: str) -> None:
     """Both fold to the same, but for what only a stream or only a whole answer tells."""
-    decoder = DIALECTS[dialect_of(name)].decoder()
+    decoder = decoder_of(name)
     streamed = fold([*decoder.feed(stream_of(name)), *decoder.close()])
-    assert fold(DIALECTS[dialect_of(name)].decode_body(whole_of(name))) == streamed
+    assert fold(whole_events(name)) == streamed
 
 
 @pytest.mark.parametrize("name", [name for name in names() if dialect_of(name) in HEARD])
