@@ -65,13 +65,14 @@ class _Flight:
 
 @dataclass(eq=False, slots=True)
 class _Server:
-    """One upstream's memory. `turn`: who holds it may change what is loaded."""
+    """One upstream's memory. `turn`: who holds it may change what is loaded. `is_loading`: that takes its time now."""
 
     url: str
     residence: Residence
     turn: asyncio.Lock = field(default_factory=asyncio.Lock)
     flights: dict[object, _Flight] = field(default_factory=dict)
     changed: asyncio.Event = field(default_factory=asyncio.Event)
+    is_loading: bool = False
 
     def wake(self) -> None:
         """Something changed that somebody may wait for."""
@@ -183,7 +184,7 @@ class Readiness:
         is_ready = False
         try:
             async with asyncio.timeout(left):
-                while not self._is_ready(residence, wish.model, keep):
+                while not self._is_ready(server, wish.model, keep):
                     await self._fly(upstream, server, keep, wish.model)
             is_ready = True
         except TimeoutError:
@@ -207,9 +208,11 @@ class Readiness:
             server.wake()
             self._tell()
 
-    def _is_ready(self, residence: Residence, model: str, keep: Keep) -> bool:
-        now = self._live.clock.monotonic()
-        return isinstance(residence.step(model, keep, now, since=now), Ready)
+    def _is_ready(self, server: _Server, model: str, keep: Keep) -> bool:
+        now, residence = self._live.clock.monotonic(), server.residence
+        if isinstance(residence.step(model, keep, now, since=now), Ready):
+            return True
+        return server.is_loading and residence.is_at_hand(model, keep)
 
     async def _fly(self, upstream: Upstream, server: _Server, keep: Keep, model: str) -> None:
         """Join the flight to a model, or start it."""
@@ -276,6 +279,7 @@ class Readiness:
         started = clock.monotonic()
         # If nobody waits to the end, whether the server goes on is its own affair; the claim says whose it would be.
         residence.claim(model, started + 2 * keep.patience)
+        server.is_loading = True
         try:
             loaded = await self._models.load(upstream, model, context, keep.patience)
         except NoRoom:
@@ -286,6 +290,8 @@ class Readiness:
             if failure.kind in _KEPT:
                 raise
             raise UpstreamFailure(ErrorKind.FAULT, f"the model was not loaded: {failure}", sent=False) from failure
+        finally:
+            server.is_loading = False
         residence.settle(model, loaded, clock.monotonic())
         log.info("%s loaded %s in %.1f s (context %s)", upstream.name, model, clock.monotonic() - started, context)
         self._changed(upstream, server)

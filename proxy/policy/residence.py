@@ -228,6 +228,15 @@ class Residence:
             return self._make_room(keep, now)
         return Load(context)
 
+    def is_at_hand(self, model: str, keep: Keep) -> bool:
+        """True if the model was ready when the server was last asked, however long ago, and nothing speaks against it.
+
+        That must do while the server is loading another one: nobody changes anything meanwhile but who loads.
+        """
+        name = self._canonical(model)
+        home = self._home(name)
+        return self._asked_at is not None and home is not None and self._is_enough(home, self._context(name, keep))
+
     def due(self, keep: Keep, now: float) -> tuple[Unload, ...]:
         """What has been idle for the time to live."""
         if keep.ttl is None:

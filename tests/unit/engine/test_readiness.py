@@ -94,6 +94,21 @@ async def test_a_model_in_use_outlives_its_time(bench: Bench) -> None:
     assert bench.studio.unloads == []
 
 
+async def test_a_model_in_memory_answers_while_another_is_loaded(bench: Bench) -> None:
+    """However long that takes: what the server said is old by then, but it cannot be asked in between."""
+    bench.studio.ceiling = 100
+    await bench.use("a")
+    bench.studio.loading = Gate()
+    loading = asyncio.create_task(bench.use("b"))
+    await bench.studio.loading.reached()
+    bench.clock.advance(60.0)
+    await bench.use("a")
+    assert list(bench.studio.loaded) == ["a"]
+    bench.studio.loading.open()
+    await loading
+    assert [name for name, _ in bench.studio.loads] == ["a", "b"]
+
+
 async def test_what_is_known_survives_a_new_configuration(bench: Bench) -> None:
     await bench.use()
     bench.configure(ttl="1m")

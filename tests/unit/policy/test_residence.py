@@ -116,6 +116,20 @@ def test_an_instances_own_id_is_a_name_too() -> None:
     assert house.step("a:2") == Ready()
 
 
+def test_old_knowledge_must_do_while_the_server_is_at_work() -> None:
+    house = House()
+    assert not house.residence.is_at_hand("a", KEEP)
+    house.load(context=SHORTEST)
+    house.clock.advance(10 * TRUST)
+    assert house.residence.is_at_hand("a", KEEP)
+    assert not house.residence.is_at_hand("b", KEEP)
+    house.residence.join("a", 2 * SHORTEST)
+    assert not house.residence.is_at_hand("a", KEEP), "too short for who waits"
+    house.residence.quit("a")
+    house.residence.doubt()
+    assert not house.residence.is_at_hand("a", KEEP)
+
+
 @pytest.mark.parametrize(
     ("asked", "told", "is_another"),
     [
