@@ -31,8 +31,8 @@ from proxy.adapters.transport_http import HttpTransport
 from proxy.adapters.transport_offline import OfflineTransport
 from proxy.adapters.watch import watch
 from proxy.config.cases import prove
-from proxy.config.compile import Snapshot
-from proxy.config.load import read
+from proxy.config.compile import Snapshot, exposure
+from proxy.config.load import bytes_of, loads
 from proxy.config.problems import ConfigError
 from proxy.core.clock import Clock, SystemClock
 from proxy.core.ports import FaultOf, Transport
@@ -57,11 +57,6 @@ from proxy.web.identity import Identities
 from proxy.wire import dialects as wire_dialects
 
 log = logging.getLogger("failsoft")
-
-CONFIG_VARIABLE = "FAILSOFT_CONFIG"
-"""Tells worker processes which file to serve."""
-HOST_VARIABLE = "FAILSOFT_HOST"
-"""Tells worker processes on which address they listen."""
 
 _CATALOG_EVERY = 60.0
 _GC_THRESHOLDS = (20_000, 20, 100)
@@ -206,25 +201,37 @@ async def examiner(snapshot: Snapshot) -> AsyncIterator[Examiner]:
         await transport.aclose()
 
 
-def worker() -> ASGIApp:
-    """The application of one worker process; the command line has checked the file before."""
-    file = Path(os.environ[CONFIG_VARIABLE])
-    snapshot = listening_on(os.environ[HOST_VARIABLE], read(file, os.environ))
+def worker(file: Path, host: str, good: bytes) -> ASGIApp:
+    """The application of one worker process, on `host`.
+
+    One that takes the place of another may find a file that has become unfit since: then it begins with `good`, what
+    was in it when it was last fit, like the others that go on with that.
+    """
+    snapshot = listening_on(host, _fit(file, host) or loads(good, str(file), os.environ))
     logs.configure(snapshot.logging.format, snapshot.logging.level)
     keys, _ = admin_keys(snapshot, state_folder(os.environ))
     return assemble(examined(snapshot), keys, source(file))
 
 
+def _fit(file: Path, host: str) -> Snapshot | None:
+    """What a reload would put in force now, or None if it would refuse the file."""
+    try:
+        snapshot = source(file)()
+    except ConfigError:
+        return None
+    return None if exposure(snapshot.server, snapshot.anonymous, host) else snapshot
+
+
 def source(file: Path) -> Callable[[], Snapshot]:
     """Reads `file` anew, with the environment of this process; refuses it if one of its own tests fails."""
-    dialects = wire_dialects.discover()
+    return lambda: proved(bytes_of(file), file)
 
-    def read_proved() -> Snapshot:
-        snapshot = read(file, os.environ)
-        prove(snapshot, dialects)
-        return snapshot
 
-    return read_proved
+def proved(data: bytes, file: Path) -> Snapshot:
+    """The snapshot of what is, or was, in `file`. Raises ConfigError, also if one of its own tests fails."""
+    snapshot = loads(data, str(file), os.environ)
+    prove(snapshot, wire_dialects.discover())
+    return snapshot
 
 
 def listening_on(host: str, snapshot: Snapshot) -> Snapshot:

@@ -7,21 +7,18 @@ import math
 import os
 import signal
 import sys
-import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from proxy.cli.file import add_file, find_file
 
 if TYPE_CHECKING:
-    import uvicorn
-
     from proxy.config.compile import Snapshot
 
 _KEEP_ALIVE = 15  # seconds an idle client connection is kept
 _BACKLOG = 2048
+_LAST_PORT = 65_535
 _SLACK = 5  # seconds; the requests themselves are ended by `engine/drain.py`
-_LOOK = 0.1  # seconds between two looks at workers that are ending
 
 
 def add_to(commands: Any) -> None:
@@ -29,9 +26,21 @@ def add_to(commands: Any) -> None:
     parser = commands.add_parser("serve", help="serve a routes.yaml")
     add_file(parser)
     parser.add_argument("--host", help="address to listen on, instead of the file's")
-    parser.add_argument("--port", type=int, help="port to listen on, instead of the file's")
-    parser.add_argument("--workers", type=int, default=1, help="processes that share the port")
+    parser.add_argument("--port", type=_port, help="port to listen on, instead of the file's; 0: any that is free")
+    parser.add_argument("--workers", type=_count, default=1, help="processes that share the port")
     parser.set_defaults(run=run)
+
+
+def _port(text: str) -> int:
+    if not text.isdecimal() or int(text) > _LAST_PORT:
+        raise argparse.ArgumentTypeError(f"expected a port from 0 to {_LAST_PORT}, found {text!r}")
+    return int(text)
+
+
+def _count(text: str) -> int:
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"expected a whole number from 1 on, found {text!r}")
+    return int(text)
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -81,49 +90,25 @@ def _serve(file: Path, snapshot: Snapshot, arguments: argparse.Namespace) -> int
     snapshot = bootstrap.listening_on(host, snapshot)
     signal.signal(signal.SIGTERM, _leave)  # uvicorn puts it back and repeats the signal when it has shut down
     lines = [*_describe(snapshot), *([f"admin key, shown once: {keys[0].reveal()}"] if is_new else [])]
+
+    def announce(bound: int) -> None:
+        print("\n".join([f"failsoft on http://{host}:{bound}", *lines]), flush=True)
+
     if arguments.workers > 1:
-        os.environ[bootstrap.CONFIG_VARIABLE] = str(file)
-        os.environ[bootstrap.HOST_VARIABLE] = host
-        print("\n".join([f"failsoft on http://{host}:{port}", *lines]), flush=True)
-        _run_workers(uvicorn.Config("proxy.bootstrap:worker", factory=True, workers=arguments.workers, **settings))
-        return 0
+        from proxy.cli.workers import run_workers
+
+        return run_workers(file, arguments.workers, settings, announce)
 
     class Announcing(uvicorn.Server):
         async def startup(self, sockets: Any = None) -> None:
             await super().startup(sockets)
             if self.started:
-                bound = self.servers[0].sockets[0].getsockname()[1]
-                print("\n".join([f"failsoft on http://{host}:{bound}", *lines]), flush=True)
+                announce(self.servers[0].sockets[0].getsockname()[1])
 
     app = bootstrap.assemble(bootstrap.examined(snapshot), keys, bootstrap.source(file))
     listening = Announcing(uvicorn.Config(app, **settings))
     listening.run()
     return 0 if listening.started else 1
-
-
-def _run_workers(config: uvicorn.Config) -> None:
-    """Several processes on one port; signals are handed on to each, which does as a single one does."""
-    from uvicorn.supervisors import Multiprocess
-
-    class Workers(Multiprocess):
-        def handle_hup(self) -> None:
-            self.hand_on(signal.SIGHUP)
-
-        def join_all(self) -> None:
-            """A second signal, while they are ending, tells them to hurry."""
-            while any(process.process.is_alive() for process in self.processes):
-                if self.signal_queue:
-                    self.signal_queue.clear()
-                    self.hand_on(signal.SIGTERM)
-                time.sleep(_LOOK)
-            super().join_all()
-
-        def hand_on(self, number: int) -> None:
-            for process in self.processes:
-                if process.pid is not None and process.process.is_alive():
-                    os.kill(process.pid, number)
-
-    Workers(config, [config.bind_socket()]).run()
 
 
 def _leave(_number: int, _frame: object) -> NoReturn:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
+import signal
 import socket
 
 import aiohttp
@@ -11,6 +13,7 @@ import pytest
 
 from tests.e2e.harness import ADMIN, CANARY, CHAT, Child, Proxy, document, upstream, write
 from tests.upstream import Script
+from tests.upstream.script import PATIENCE
 
 
 @pytest.fixture
@@ -143,6 +146,54 @@ async def test_version():
     child = await Child.start("version")
     assert await child.ended() == 0
     assert child.output[0].startswith("failsoft ")
+
+
+async def test_a_worker_that_dies_while_the_file_is_bad_is_replaced(launch, one, tmp_path):
+    """By one that begins with the file as it was when it was last good."""
+    child = await launch(document({"one": upstream(one)}), "--workers", "2", "--port", "0")
+    async with aiohttp.ClientSession(connector=aiohttp.TCPConnector(force_close=True)) as session:
+        proxy = Proxy(await child.url(), session)
+        before = await workers_of(proxy)
+        changed = document({"one": upstream(one)}, routes=[{"name": "second", "use": ["one/m"]}])
+        write(changed, tmp_path)
+        child.process.send_signal(signal.SIGHUP)
+        while sum("is in force" in line for line in child.output) < 4:  # two by the signal, two by their own looking
+            await proxy.chat()
+        write({**changed, "rotues": []}, tmp_path)
+        await child.line_with("was not reloaded")
+        dead = min(before)
+        os.kill(dead, signal.SIGKILL)
+        assert "takes its place" in await child.line_with(f"worker {dead} has ended")
+        after = await workers_of(proxy, but=dead)
+        assert len(after - before) == 1
+        answers = [await proxy.chat() for _ in range(20)]
+        assert {answer.headers["x-failsoft-route"] for answer in answers} == {"second"}
+    assert not [line for line in child.output if "Traceback" in line]
+
+
+async def workers_of(proxy: Proxy, but: int | None = None) -> set[int]:
+    """Two workers, without `but`; asks on new connections until both have answered."""
+    seen: set[int] = set()
+    async with asyncio.timeout(PATIENCE):
+        while len(seen) < 2:
+            try:
+                seen |= {(await proxy.admin("status"))["worker"]} - {but}
+            except aiohttp.ClientConnectionError:  # they are still starting
+                await asyncio.sleep(0.05)
+    return seen
+
+
+@pytest.mark.parametrize(
+    ("flags", "told"),
+    [
+        (("--port", "99999"), "expected a port from 0 to 65535, found '99999'"),
+        (("--workers", "0"), "expected a whole number from 1 on, found '0'"),
+    ],
+)
+async def test_flags_that_cannot_be(flags, told):
+    child = await Child.start("serve", *flags)
+    assert await child.ended() == 2
+    assert told in child.output[-1]
 
 
 async def test_two_workers_share_the_port(launch, one, session):
