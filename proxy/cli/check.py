@@ -36,11 +36,15 @@ def run(arguments: argparse.Namespace) -> int:
     else:
         for finding in findings:
             print(finding)
-        counts = ", ".join(f"{levels.count(level)} {level}s" for level in ("error", "warning", "hint"))
+        counts = ", ".join(_counted(levels.count(level), level) for level in ("error", "warning", "hint"))
         print(f"{file}: {counts}")
     if "error" in levels:
         return 1
     return _WARNED if arguments.strict and "warning" in levels else 0
+
+
+def _counted(number: int, word: str) -> str:
+    return f"{number} {word}" if number == 1 else f"{number} {word}s"
 
 
 def _findings(file: Path) -> Sequence[Finding]:

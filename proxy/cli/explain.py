@@ -30,7 +30,7 @@ def add_to(commands: Any) -> None:
         default=[],
         type=_pair,
         metavar="NAME=STATE",
-        help="UPSTREAM=down, =up or =lists:MODEL,…; UPSTREAM/MODEL=open or =closed",
+        help="UPSTREAM=down, =up or =lists:MODEL,…; UPSTREAM/MODEL=open, =throttled or =closed",
     )
     parser.add_argument("--at", metavar="TIME", help="as if it were 2026-01-02T03:04Z; default: now")
     parser.add_argument("--endpoint", default="/v1/chat/completions", help="the path that is called")
@@ -53,12 +53,19 @@ def run(arguments: argparse.Namespace) -> int:
         body = sys.stdin.buffer.read() if arguments.request == "-" else Path(arguments.request).read_bytes()
         explained = _ask(arguments, body) if arguments.url else _decide(arguments, body)
     except (OSError, ValueError) as error:
-        print(f"failsoft explain: {error}", file=sys.stderr)
+        print(f"failsoft explain: {_why(error)}", file=sys.stderr)
         return 1
     if explained is None:
         return 1
     print(json.dumps(explained, indent=1, ensure_ascii=False) if arguments.json else explained["text"])
     return 0
+
+
+def _why(error: OSError | ValueError) -> str:
+    """For people; of a file that cannot be read, which."""
+    if isinstance(error, OSError) and error.filename is not None:
+        return f"{error.filename}: {error.strerror}"
+    return str(error)
 
 
 def _assumed(arguments: argparse.Namespace) -> dict[str, str]:

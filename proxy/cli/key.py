@@ -89,7 +89,10 @@ def _show(key: str, kept: IssuedKey) -> None:
 
 def _list(keys: IssuedKeys, _arguments: argparse.Namespace) -> int:
     now = datetime.now(UTC)
-    for key in keys.list():
+    known = keys.list()
+    if not known:
+        print("no key has been made yet; `failsoft key create` makes one", file=sys.stderr)
+    for key in known:
         state = "revoked" if key.revoked else "good" if key.is_good(now) else "expired"
         until = f" until {key.expires:%Y-%m-%d %H:%M}Z" if key.expires else ""
         print(f"{key.id}  {key.tenant:<16} {key.plan or '-':<12} {state}{until}  {key.label}".rstrip())

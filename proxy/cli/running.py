@@ -19,7 +19,7 @@ class Refused(Exception):
 def add_flags(parser: argparse.ArgumentParser) -> None:
     """Where it is, and by which key."""
     parser.add_argument("--url", default=_URL, help=f"where the proxy listens ({_URL})")
-    parser.add_argument("--key", help="an admin key; not given: the one in the state folder")
+    parser.add_argument("--key", help="an admin key; not given: $FAILSOFT_ADMIN_KEY, else the one in the state folder")
 
 
 def run(work: Coroutine[Any, Any, int]) -> int:
@@ -61,7 +61,7 @@ async def ask(arguments: argparse.Namespace, method: str, path: str, body: bytes
         if rest:
             yield rest
     except UpstreamFailure as failure:
-        raise Refused(f"{arguments.url}: {failure}; is `failsoft serve` running there?") from None
+        raise Refused(f"{arguments.url}: {failure.detail or failure}; is `failsoft serve` running there?") from None
     finally:
         await transport.aclose()
 

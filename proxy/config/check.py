@@ -8,10 +8,11 @@ from typing import Any, Literal
 from urllib.parse import urlsplit
 
 from proxy.config.compile import Snapshot
-from proxy.config.problems import Path, Problem
+from proxy.config.problems import Path, Problem, suggest
 from proxy.config.shadow import covers
 from proxy.core.decision import Target
 from proxy.providers import discover
+from proxy.routing.routes import BoundRoute
 
 Level = Literal["error", "warning", "hint"]
 
@@ -50,6 +51,8 @@ _DEFAULTS: Mapping[Path, str] = {
     ("upstreams", "*", "timeouts", "total"): "600s",
 }
 """What is written and is the case anyway needs no remark."""
+
+_CREDENTIALS = frozenset({"authorization", "proxy-authorization", "cookie", "x-api-key", "api-key", "x-goog-api-key"})
 
 
 def _found(value: Any, pattern: Path, at: Path = ()) -> Iterator[Path]:
@@ -147,6 +150,40 @@ def _lonely_hedges(snapshot: Snapshot) -> Iterator[Remark]:
             yield "warning", ("routes", number, "hedge"), "has no effect: there are no two targets in a cloud"
 
 
+def _is_alone(route: BoundRoute) -> bool:
+    """True if requests of this route never have a second target. One that takes everything has what callers name."""
+    return route.config.match is not None and len({str(one) for one in route.targets if _answers(one)}) < 2
+
+
+def _without_a_second(snapshot: Snapshot) -> Iterator[Remark]:
+    for number, route in enumerate(snapshot.routes):
+        if route.config.midstream == "continue" and _is_alone(route):
+            why = "there is no second target; only an upstream that gives checkpoints finishes its own streams"
+            yield "warning", ("routes", number, "midstream"), why
+    for name, upstream in snapshot.upstreams.items():
+        used = [route for route in snapshot.routes if any(one.upstream.name == name for one in route.targets)]
+        if upstream.timeouts.first_token_floor is not None and used and all(map(_is_alone, used)):
+            why = "has no effect: no route has a second target to move on to"
+            yield "warning", ("upstreams", name, "timeouts", "first_token"), why
+
+
+def _open_secrets(snapshot: Snapshot) -> Iterator[Remark]:
+    for name in snapshot.config.upstreams:
+        written = snapshot.document.value["upstreams"][name].get("headers") or {}
+        for header, value in written.items():
+            if header.lower() in _CREDENTIALS and value and not str(value).startswith("${"):
+                yield "warning", ("upstreams", name, "headers", header), 'a secret belongs into a variable: "${NAME}"'
+
+
+def _families(snapshot: Snapshot) -> Iterator[Remark]:
+    """A model's own name may hold a slash, so only what looks like an upstream's name is doubted."""
+    for pattern in snapshot.config.families:
+        upstream, slash, _ = pattern.partition("/")
+        meant = suggest(upstream, snapshot.config.upstreams)
+        if slash and upstream not in snapshot.upstreams and not set("*?") & set(upstream) and "did you mean" in meant:
+            yield "warning", ("families", pattern), f"there is no upstream `{upstream}`{meant}"
+
+
 _CHECKS: tuple[Callable[[Snapshot], Iterator[Remark]], ...] = (
     _disabled,
     _unchecked,
@@ -155,6 +192,9 @@ _CHECKS: tuple[Callable[[Snapshot], Iterator[Remark]], ...] = (
     _unreachable,
     _prices,
     _lonely_hedges,
+    _without_a_second,
+    _open_secrets,
+    _families,
     _without_effect,
 )
 

@@ -109,6 +109,16 @@ def _is_echo(error: Mapping[str, Any]) -> bool:
     return error["type"] == "too_short" and bool(error["input"])
 
 
+def _either(messages: Sequence[str]) -> str:
+    """What the alternatives say, as one sentence: `expected auto or at least 1; did you mean …`."""
+    parts = [message.removeprefix("expected ").partition("; ") for message in messages]
+    if len(parts) == 1 or not all(message.startswith("expected ") for message in messages):
+        return "; or ".join(messages)
+    wanted = " or ".join(what for what, _, _ in parts)
+    hints = [hint for _, _, hint in parts if hint]
+    return "; ".join([f"expected {wanted}", *hints])
+
+
 def problems_of(error: ValidationError, document: Document, schema: Callable[[], Mapping[str, Any]]) -> list[Problem]:
     """Every error of a failed validation as a problem of the file.
 
@@ -132,4 +142,4 @@ def problems_of(error: ValidationError, document: Document, schema: Callable[[],
         at.setdefault(place, [])
         if message not in at[place]:
             at[place].append(message)
-    return [document.problem(place, "; or ".join(messages)) for place, messages in at.items()]
+    return [document.problem(place, _either(messages)) for place, messages in at.items()]

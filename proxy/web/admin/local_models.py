@@ -10,6 +10,7 @@ import msgspec
 from starlette.requests import Request
 from starlette.responses import Response, StreamingResponse
 
+from proxy.config.problems import suggest
 from proxy.core.decision import Upstream
 from proxy.core.errors import ErrorKind, ProxyError, UpstreamFailure
 from proxy.core.local import LocalModel, Progress
@@ -88,12 +89,12 @@ class LocalModelsAdmin:
         return StreamingResponse(_lines(first, progress, entry), media_type="application/x-ndjson")
 
     def _upstream(self, name: str) -> Upstream:
-        upstream = self._live.snapshot.upstreams.get(name)
-        if upstream is None or upstream.native is None or upstream.disabled is not None:
-            raise ProxyError(
-                ErrorKind.BAD_REQUEST, f"{name[:64]!r} is no upstream that loads models.", param="upstream"
-            )
-        return upstream
+        every = self._live.snapshot.upstreams.values()
+        able = {one.name: one for one in every if one.native is not None and one.disabled is None}
+        if name not in able:
+            told = f"`{name[:64]}` is no upstream that loads models{suggest(name, able)}"
+            raise ProxyError(ErrorKind.BAD_REQUEST, told, param="upstream")
+        return able[name]
 
 
 async def _lines(first: Progress | None, rest: AsyncIterator[Progress], entry: Entry) -> AsyncIterator[bytes]:

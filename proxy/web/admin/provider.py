@@ -82,7 +82,7 @@ class Provider:
     def _upstream(self, name: str) -> Upstream:
         upstreams = {u.name: u for u in self._live.snapshot.upstreams.values() if not u.offline}
         if name not in upstreams:
-            told = f"There is no upstream `{name[:64]}`{suggest(name, upstreams)}."
+            told = f"There is no upstream `{name[:64]}`{suggest(name, upstreams)}"
             raise ProxyError(ErrorKind.MODEL_NOT_FOUND, told, param="upstream", code="upstream_not_found")
         return upstreams[name]
 

@@ -108,3 +108,38 @@ def test_every_setting_without_effect_is_one_of_the_language() -> None:
         *(f"plans.gold.{name}" for name in ("requests", "tokens", "budget", "concurrency")),
         *(f"routes[0].{name}" for name in ("cache", "guards")),
     }
+
+
+def test_a_stream_that_nobody_else_can_finish() -> None:
+    routes = "routes: [{name: r, match: {model: x}, midstream: continue, use: [USE]}]"
+    (only,) = about(routes.replace("USE", "l/a, off/a"), "routes[0].midstream")
+    assert only.startswith("f:6: warning: routes[0].midstream: there is no second target; only an upstream that gives")
+    assert about(routes.replace("USE", "l/a, l/b"), "routes[0].midstream") == []
+    assert about(routes.replace("match: {model: x}, ", "").replace("USE", "l/a"), "routes[0].midstream") == []
+
+
+def test_patience_that_is_learned_for_nothing() -> None:
+    """In a route that takes everything a model that the caller names is a target, too."""
+    upstreams = "upstreams: {l: {provider: lmstudio, timeouts: {first_token: auto}}, o: {provider: lmstudio}}\n"
+    only = upstreams + "routes: [{name: r, match: {model: x}, use: [l/a]}]"
+    assert findings(only) == [
+        "f:1: warning: upstreams.l.timeouts.first_token: has no effect: no route has a second target to move on to"
+    ]
+    assert findings(only.replace("l/a", "l/a, o/a")) == []
+    assert findings(only.replace("match: {model: x}, ", "")) == []
+
+
+def test_a_secret_in_the_open() -> None:
+    text = "upstreams: {l: {provider: lmstudio, headers: {X-API-Key: VALUE, x-team: labs}}}"
+    assert findings(text.replace("VALUE", "abc")) == [
+        'f:1: warning: upstreams.l.headers.X-API-Key: a secret belongs into a variable: "${NAME}"'
+    ]
+    assert findings(text.replace("VALUE", "'${KEY}'")) == []
+
+
+def test_a_family_of_an_upstream_that_is_not_there() -> None:
+    text = "upstreams: {studio: {provider: lmstudio}}\nfamilies: {PATTERN: {tools: false}}"
+    assert findings(text.replace("PATTERN", "sutdio/x")) == [
+        "f:2: warning: families['sutdio/x']: there is no upstream `sutdio`; did you mean `studio`?"
+    ]
+    assert findings(text.replace("PATTERN", "studio/x")) == findings(text.replace("PATTERN", "qwen/x")) == []
