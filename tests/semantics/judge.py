@@ -116,9 +116,7 @@ def _reasons(story: Story, known: Reckoning) -> set[str]:
         excuses = _excuses(story, known, upstream)
         if not any(sent.upstream == upstream for sent in story.tries):
             assert excuses or has_given_up, f"{upstream} could have answered"
-            reasons |= excuses
-        elif "FULL" in excuses:  # where it was to be asked once more
-            reasons.add("FULL")
+        reasons |= excuses  # of who was asked too: it was perhaps to be asked once more
     return reasons
 
 
