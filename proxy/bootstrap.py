@@ -29,6 +29,7 @@ from proxy.adapters.pauses import PauseFolder
 from proxy.adapters.private import make_private
 from proxy.adapters.transport_http import HttpTransport
 from proxy.adapters.transport_offline import OfflineTransport
+from proxy.adapters.turns import TurnFolder
 from proxy.adapters.watch import watch
 from proxy.config.cases import prove
 from proxy.config.compile import Snapshot, exposure
@@ -65,6 +66,7 @@ ADMIN_KEY_FILE = "admin-key"
 KEYS_FILE = "keys.db"
 AUDIT_FILE = "audit.jsonl"
 PAUSES_FOLDER = "maintenance"
+TURNS_FOLDER = "turns"
 
 
 def state_folder(environ: Mapping[str, str]) -> Path:
@@ -115,7 +117,8 @@ def assemble(
     offline = partial(OfflineTransport, offline_paths, _satisfies)
     request_log = logs.RequestLog(snapshot.logging.format)
     records = MemoryLedger()
-    readiness = Readiness(live, LocalModels(transport))
+    folder = folder or state_folder(os.environ)
+    readiness = Readiness(live, LocalModels(transport), TurnFolder(folder / TURNS_FOLDER).turn)
     pictures = Pictures(PictureFetcher())
     admission = Admission(clock)
     ears = Ears(live.health.hear, admission.began)
@@ -125,7 +128,6 @@ def assemble(
     checks = Checks(live, transport)
     self_test = SelfTest(live, attempts, inbound["openai_chat"])
     pulse = Pulse()
-    folder = folder or state_folder(os.environ)
     issued = KnownKeys(folder / KEYS_FILE)
     audit = AuditLog(folder / AUDIT_FILE)
     pauses = PauseFolder(folder / PAUSES_FOLDER, live.service.set_pause)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Protocol
@@ -223,6 +224,9 @@ class ModelServer(Protocol):
         """Download the model; ends when it is there."""
         ...
 
+
+Turn = Callable[[str], AbstractAsyncContextManager[None]]
+"""Entered when no other process loads models into the server at this URL; none does until it is left."""
 
 FaultOf = Callable[[Any], str]
 """What is wrong with a JSON value, in words for an operator; nothing if it is as it should be."""

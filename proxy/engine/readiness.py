@@ -15,13 +15,19 @@ from typing import Protocol
 from proxy.core.decision import Upstream
 from proxy.core.errors import ErrorKind, ProxyError, UpstreamFailure
 from proxy.core.local import Instance, Keep, LocalModel, NativeApi, NoRoom, Progress
-from proxy.core.ports import ModelServer
+from proxy.core.ports import ModelServer, Turn
 from proxy.engine.live import Live
 from proxy.policy.residence import TRUST, Absent, Ask, Full, Load, Ready, Residence, Step, Unload, Wait
 
 log = logging.getLogger("failsoft")
 
 _AT_ONCE: AbstractAsyncContextManager[None] = nullcontext()
+
+
+def _alone(_url: str) -> AbstractAsyncContextManager[None]:
+    return _AT_ONCE
+
+
 _KEPT = (ErrorKind.MODEL_ABSENT, ErrorKind.AUTH, ErrorKind.CONNECT, ErrorKind.TLS, ErrorKind.OVERLOAD)
 """Kinds that keep their name when a load fails; everything else is the server's fault."""
 _SHORTEST_PAUSE = 0.05  # seconds between two looks at what is idle
@@ -81,10 +87,14 @@ class _Server:
 
 
 class Readiness:
-    """One per process; keyed by the upstreams' names, so that it outlives snapshots."""
+    """One per process; keyed by the upstreams' names, so that it outlives snapshots.
 
-    def __init__(self, live: Live, models: ModelServer) -> None:
+    `turn` keeps processes from loading the same model at the same time; without one this process is alone.
+    """
+
+    def __init__(self, live: Live, models: ModelServer, turn: Turn = _alone) -> None:
         self._live = live
+        self._turn = turn
         self._models = models
         self._servers: dict[str, _Server] = {}
         self._news = asyncio.Event()
@@ -247,7 +257,7 @@ class Readiness:
                         if isinstance(step, Ready):
                             return
                         if isinstance(step, Load):
-                            if not await self._load(upstream, server, keep, model, step.context):
+                            if not await self._load_once(upstream, server, keep, model, step.context):
                                 refused = residence.instances
                         else:
                             await self._take(step, upstream, server, keep)
@@ -273,13 +283,26 @@ class Readiness:
             case Full():
                 raise NoRoom("no memory left, and nothing that the proxy loaded could make room")
 
+    async def _load_once(
+        self, upstream: Upstream, server: _Server, keep: Keep, model: str, context: int | None
+    ) -> bool:
+        """Load, unless another process has done that while it was not our turn; false if the server has no room."""
+        server.is_loading = True
+        try:
+            async with self._turn(upstream.url):
+                await self._ask(upstream, server)
+                if server.residence.find(model):
+                    return True
+                return await self._load(upstream, server, keep, model, context)
+        finally:
+            server.is_loading = False
+
     async def _load(self, upstream: Upstream, server: _Server, keep: Keep, model: str, context: int | None) -> bool:
         """Load; false if the server has no room."""
         residence, clock = server.residence, self._live.clock
         started = clock.monotonic()
         # If nobody waits to the end, whether the server goes on is its own affair; the claim says whose it would be.
         residence.claim(model, started + 2 * keep.patience)
-        server.is_loading = True
         try:
             loaded = await self._models.load(upstream, model, context, keep.patience)
         except NoRoom:
@@ -290,8 +313,6 @@ class Readiness:
             if failure.kind in _KEPT:
                 raise
             raise UpstreamFailure(ErrorKind.FAULT, f"the model was not loaded: {failure}", sent=False) from failure
-        finally:
-            server.is_loading = False
         residence.settle(model, loaded, clock.monotonic())
         log.info("%s loaded %s in %.1f s (context %s)", upstream.name, model, clock.monotonic() - started, context)
         self._changed(upstream, server)

@@ -5,13 +5,16 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import AsyncIterator
+from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from proxy.adapters.local_models import LocalModels
 from proxy.adapters.transport_http import HttpTransport
+from proxy.adapters.turns import TurnFolder
 from proxy.config.compile import Snapshot
 from proxy.config.load import loads
 from proxy.core.clock import FakeClock
@@ -92,6 +95,35 @@ async def test_a_model_in_use_outlives_its_time(bench: Bench) -> None:
         assert await bench.readiness.sweep() is None
     assert await bench.readiness.sweep() == 600.0
     assert bench.studio.unloads == []
+
+
+async def test_two_processes_that_need_the_same_model_load_it_once(bench: Bench, tmp_path: Path) -> None:
+    """Each has its own account; whoever comes second finds the model in memory, and does not take it for its own."""
+    transport, folder = HttpTransport(), TurnFolder(tmp_path)
+    asked, both = [], asyncio.Event()
+
+    def turn(url: str) -> AbstractAsyncContextManager[None]:
+        asked.append(url)
+        if len(asked) == 2:
+            both.set()
+        return folder.turn(url)
+
+    one, two = (Readiness(bench.live, LocalModels(transport, poll=0.0), turn) for _ in range(2))
+
+    async def use(readiness: Readiness) -> None:
+        async with readiness.hold(bench.upstream, lambda: Wish("a"), LEFT):
+            pass
+
+    bench.studio.loading = Gate()
+    first = asyncio.create_task(use(one))
+    await bench.studio.loading.reached()
+    second = asyncio.create_task(use(two))
+    await both.wait()
+    bench.studio.loading.open()
+    await asyncio.gather(first, second)
+    assert bench.studio.loads == [("a", 4096)]
+    assert (one.owned("u"), two.owned("u")) == ({"a"}, frozenset())
+    await transport.aclose()
 
 
 async def test_a_model_in_memory_answers_while_another_is_loaded(bench: Bench) -> None:
