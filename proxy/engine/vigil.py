@@ -23,7 +23,7 @@ class Vigil:
     Pings and empty deltas are no words. While bytes lie here that nobody has read yet it is the client who is slow.
     """
 
-    __slots__ = ("_ends", "_handle", "_loop", "_passage", "_quiet", "_response", "_step", "_written")
+    __slots__ = ("_due", "_ends", "_handle", "_loop", "_passage", "_quiet", "_response", "_step", "_written")
 
     def __init__(self, response: WireResponse, passage: Passage, timeouts: Timeouts, asked: float) -> None:
         self._loop = asyncio.get_running_loop()
@@ -34,7 +34,8 @@ class Vigil:
         self._quiet = 0
         self._written = 0
         kind = ErrorKind.FIRST_TOKEN_TIMEOUT if timeouts.first_token < timeouts.attempt else ErrorKind.IDLE_TIMEOUT
-        self._handle = self._loop.call_at(asked + min(timeouts.first_token, timeouts.attempt), self._ring, kind)
+        self._due = asked + min(timeouts.first_token, timeouts.attempt)  # uvloop's handles do not always know it
+        self._handle = self._loop.call_at(self._due, self._ring, kind)
 
     def begun(self) -> None:
         """The first word is here."""
@@ -47,7 +48,8 @@ class Vigil:
 
     def _rest(self) -> None:
         """Until the next look."""
-        self._handle = self._loop.call_at(min(self._loop.time() + self._step, self._ends), self._look)
+        self._due = min(self._loop.time() + self._step, self._ends)
+        self._handle = self._loop.call_at(self._due, self._look)
 
     def _look(self) -> None:
         written = self._passage.written
@@ -61,7 +63,7 @@ class Vigil:
 
     def _ring(self, kind: ErrorKind) -> None:
         """It is over; but if the loop stood still, what has come meanwhile is heard before."""
-        more = grace(self._handle.when(), self._loop.time())
+        more = grace(self._due, self._loop.time())
         if more:
             self._handle = self._loop.call_later(more, self._response.expire, kind)
         else:

@@ -6,10 +6,13 @@ import asyncio
 from dataclasses import dataclass
 from typing import Any
 
+import uvloop
+
 from proxy.core.decision import Timeouts
 from proxy.core.errors import ErrorKind
 from proxy.engine.vigil import Vigil
 from tests.unit.engine.virtual import VirtualLoop, run
+from tests.upstream import PATIENCE
 
 TIMEOUTS = Timeouts(first_token=10.0, progress=40.0, attempt=200.0)
 
@@ -96,3 +99,25 @@ def test_a_standstill_of_our_own_is_not_the_upstreams_silence() -> None:
         vigil.stop()
 
     run(story())
+
+
+def test_a_timer_that_is_due_at_once_is_none_to_uvloop() -> None:
+    """Less than half a millisecond before its end, uvloop gives a handle that does not know when it is due."""
+
+    async def story() -> None:
+        ended = asyncio.Event()
+
+        class Told(Stream):
+            def expire(self, kind: ErrorKind) -> None:
+                super().expire(kind)
+                ended.set()
+
+        stream: Any = Told()
+        timeouts = Timeouts(first_token=60.0, progress=0.0004, attempt=60.0)
+        Vigil(stream, stream, timeouts, asyncio.get_running_loop().time()).begun()
+        async with asyncio.timeout(PATIENCE):
+            await ended.wait()
+        assert stream.ended[0] is ErrorKind.IDLE_TIMEOUT
+
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        runner.run(story())
