@@ -29,11 +29,12 @@ def clean(text: str) -> str:
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
 
 
-class AttemptLine(msgspec.Struct):
+class AttemptLine(msgspec.Struct, omit_defaults=True):
     target: str
     outcome: str
     status: int
     ms: float
+    hedge: bool = False
 
 
 class TokensLine(msgspec.Struct):
@@ -94,6 +95,7 @@ def line_of(record: UsageRecord) -> Line:
                 attempt.kind.label if attempt.kind else "success",
                 attempt.status,
                 round(attempt.seconds * 1000, 3),
+                attempt.is_hedge,
             )
             for attempt in record.attempts
         ],
@@ -106,7 +108,9 @@ def line_of(record: UsageRecord) -> Line:
 
 def as_text(line: Line) -> str:
     """The same line for human eyes."""
-    tried = " → ".join(f"{a.target} {a.outcome} {a.ms:.0f}ms" for a in line.attempts) or "-"
+    tried = (
+        " → ".join(f"{a.target}{' (hedge)' if a.hedge else ''} {a.outcome} {a.ms:.0f}ms" for a in line.attempts) or "-"
+    )
     return (
         f"{line.time.isoformat(timespec='milliseconds')} {line.status} {line.endpoint} {line.asked or '-'} "
         f"route={line.route or '-'} {tried} {line.ended} {line.ms:.0f}ms "

@@ -14,7 +14,7 @@ _SHORT: Mapping[str, Mapping[str, Any]] = {
         "items": {"$ref": "#/$defs/TargetConfig"},
         "description": "The same as `{use: list}`.",
     },
-    "HedgeConfig": {"const": True, "description": "The same as an empty section."},
+    "HedgeConfig": {"type": "boolean", "description": "`true` is the same as an empty section, `false` as none."},
 }
 """Sections that may be written as something simpler."""
 

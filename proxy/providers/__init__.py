@@ -83,33 +83,37 @@ def discover() -> dict[str, Provider]:
     return found
 
 
+Patience = Annotated[Duration, Field(gt=0)]
+"""Seconds; with none at all, nothing could ever answer."""
+
+
 class TimeoutsConfig(Section):
     """How long each phase of an attempt may last; what is left out keeps the provider's own value."""
 
-    connect: Duration | None = None
+    connect: Patience | None = None
     """Name look-up and TCP connect, per address. Cloud 2s, local 500ms."""
-    tls: Duration | None = None
+    tls: Patience | None = None
     """TLS handshake. 3s."""
     pool: Duration | None = None
     """Waiting for a free connection, before the next target is tried. 1s."""
-    write: Duration | None = None
+    write: Patience | None = None
     """Silence while the request is being sent. 10s."""
-    first_byte: Duration | None = None
+    first_byte: Patience | None = None
     """Until the head of the answer. Cloud 30s, local 120s (a model may have to be loaded)."""
-    first_token: Literal["auto"] | Duration | None = None
+    first_token: Literal["auto"] | Patience | None = None
     """Until the first word of a stream, from the moment of asking; comments and blank lines do not count. Cloud 60s,
     local 300s. `auto`: twice the time that the model usually takes with prompts of that length, at most as much as
     that, while there is another target to move on to."""
-    first_token_floor: Duration = 5.0
+    first_token_floor: Patience = 5.0
     """With `first_token: auto`, the shortest time that a stream gets to begin."""
-    idle: Duration | None = None
+    idle: Patience | None = None
     """Silence between two pieces of an answer. 60s."""
-    progress: Duration | None = None
+    progress: Patience | None = None
     """Time between two words of a stream, whatever else comes meanwhile; it ends up to a quarter of that later. 120s;
     180s where the vendor holds back the inputs of tools until they are whole."""
-    attempt: Duration | None = None
+    attempt: Patience | None = None
     """One try in all. Cloud 300s, local 600s."""
-    total: Duration | None = None
+    total: Patience | None = None
     """The whole request, over all tries. 600s, and not yet by upstream: a route's `deadline` says it."""
 
     @model_validator(mode="after")

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Annotated, Any, Literal
 
-from pydantic import BeforeValidator, Field, StringConstraints, WithJsonSchema, model_validator
+from pydantic import BeforeValidator, Field, StringConstraints, WithJsonSchema, field_validator, model_validator
 
 from proxy.core.decision import Target
 from proxy.core.quantities import parse_percent
@@ -73,7 +73,7 @@ class RouteCacheConfig(Section):
 class HedgeConfig(Section):
     """A second attempt at another target when the first is slow to begin; the first word wins.
 
-    `true` is the same as an empty section."""
+    `true` is the same as an empty section, `false` as none."""
 
     after: Duration = 2.0
     """The shortest wait before the second attempt starts; it is longer where the first target usually is slower."""
@@ -118,6 +118,11 @@ class RouteConfig(Section):
     off if not written."""
     guards: Many[str] | None = None
     """The names of the guards that watch this route; all of them if not written."""
+
+    @field_validator("hedge", mode="before")
+    @classmethod
+    def _off(cls, value: Any) -> Any:
+        return None if value is False else value
 
     @model_validator(mode="after")
     def _weights_add_up(self) -> RouteConfig:

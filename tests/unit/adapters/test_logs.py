@@ -77,6 +77,16 @@ async def test_a_line_for_people():
     )
 
 
+async def test_a_hedge_is_marked():
+    attempts = (
+        Attempt("two", "m", "f2", 0.1, None, 200, is_hedge=True),
+        Attempt("one", "m", "f1", 1, ErrorKind.HEDGED),
+    )
+    line = json.loads(await written(record(attempts=attempts)))
+    assert [attempt.get("hedge") for attempt in line["attempts"]] == [True, None]
+    assert "two/m (hedge) success 100ms → one/m hedged 1000ms" in await written(record(attempts=attempts), "text")
+
+
 async def test_the_line_of_a_request_that_nobody_was_asked_for():
     text = await written(record(attempts=(), route="", asked_model="", status=401, ended="unknown_key"), "text")
     assert " 401 /v1/chat/completions - route=- - unknown_key " in text

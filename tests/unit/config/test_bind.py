@@ -131,8 +131,10 @@ def test_timeouts_come_from_the_file_then_the_place_then_the_provider() -> None:
     assert (timeouts.first_token, timeouts.first_token_floor) == (7.0, None)
     with pytest.raises(ConfigError, match="`first_token_floor` is for `first_token: auto`"):
         upstream("provider: openai, timeouts: {first_token: 7s, first_token_floor: 1s}")
-    timeouts = upstream("provider: lmstudio, timeouts: {idle: 5s, connect: 0s}").timeouts
-    assert (timeouts.idle, timeouts.connect, timeouts.first_byte) == (5.0, 0.0, LOCAL.first_byte)
+    timeouts = upstream("provider: lmstudio, timeouts: {idle: 5s, connect: 1ms}").timeouts
+    assert (timeouts.idle, timeouts.connect, timeouts.first_byte) == (5.0, 0.001, LOCAL.first_byte)
+    with pytest.raises(ConfigError, match=r"timeouts\.progress: expected more than 0"):
+        upstream("provider: lmstudio, timeouts: {progress: 0s}")
 
 
 def test_quirks_of_file_and_provider_add_up() -> None:

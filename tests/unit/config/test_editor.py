@@ -28,6 +28,7 @@ def test_the_shipped_file_is_valid() -> None:
     [
         "{use: [home/x], match: {task: code, time: {days: sat}, header: {x: y}, not: {plan: [a]}}}",
         "{use: [{to: home/x, weight: 20%}, {to: home/y, weight: 80%}], order: weighted, hedge: true}",
+        "{use: [nice], hedge: false}",
         "{use: [nice], hedge: {after: 1s}, match: {model: [a, b], tokens: '> 5'}}",
     ],
 )
