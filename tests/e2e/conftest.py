@@ -81,6 +81,7 @@ async def running(
             yield proxy
     finally:
         await _stop(server)
+        listener.close()  # uvloop serves on a duplicate of it
         state.cleanup()
 
 

@@ -10,6 +10,8 @@ import pytest
 from tests.e2e.harness import ADMIN, CHAT, document, upstream
 from tests.upstream import Script
 
+pytestmark = pytest.mark.both_loops
+
 LEGACY = {"model": "m", "prompt": "a"}
 
 

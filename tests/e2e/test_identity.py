@@ -75,6 +75,7 @@ STREAMS = {
 async def test_a_stream_s_bytes_are_the_same(proxy, one, script):
     one.script(script)
     answer = await proxy.chat(stream=True, stream_options={"include_usage": True})
+    await one.seen[0].finished()
     assert answer.body == one.seen[0].sent
 
 

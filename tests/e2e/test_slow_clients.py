@@ -11,6 +11,8 @@ from tests.e2e.harness import ADMIN, CHAT, document, upstream
 from tests.e2e.test_disconnect import idle, post
 from tests.upstream import Script
 
+pytestmark = pytest.mark.both_loops
+
 WAYS = ["/v1/chat/completions", "/v1/chat/completions?way=asgi"]
 LARGE = CHAT | {"user": "x" * 80_000}
 SMALL = CHAT | {"user": "x" * 1000}

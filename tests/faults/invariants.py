@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import socket
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
@@ -23,7 +24,10 @@ _VIEWS = ("status", "health", "statistics", "requests?limit=1000")
 
 
 def sockets() -> set[str]:
-    """The sockets this process has open; none where the system has no list of them."""
+    """The network's sockets this process has open; none where the system has no list of them.
+
+    A loop wakes itself through sockets of its own, and uvloop has new ones each time that it is run.
+    """
     return set(_sockets())
 
 
@@ -34,10 +38,20 @@ def _sockets() -> Iterator[str]:
     for entry in listing.iterdir():
         try:
             name = str(entry.readlink())
+            is_wanted = name.startswith("socket:") and _family(int(entry.name)) != socket.AF_UNIX
         except OSError:
             continue  # the list's own descriptor
-        if name.startswith("socket:"):
+        if is_wanted:
             yield name
+
+
+def _family(descriptor: int) -> int:
+    """Raises OSError if it is no socket any more."""
+    borrowed = socket.socket(fileno=descriptor)
+    try:
+        return borrowed.family
+    finally:
+        borrowed.detach()
 
 
 async def at_rest(stage: Stage) -> None:

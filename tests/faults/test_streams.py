@@ -6,9 +6,13 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
+import pytest
+
 from tests.faults.scenario import Fault, play, plays
 from tests.faults.stage import FIRST_WORDS, Stage
 from tests.upstream import Script, ToolCall
+
+pytestmark = pytest.mark.both_loops
 
 TWICE = ("one fault", "one fault", "two success")
 LATE = ("one first_token_timeout", "two success")

@@ -24,6 +24,8 @@ from tests.faults.scenario import Fault, play, plays
 from tests.faults.stage import FIRST_WORDS, PROMPT, SECOND_WORDS, Stage
 from tests.upstream import Script
 
+pytestmark = pytest.mark.both_loops
+
 TWICE = ("one fault", "one fault", "two success")
 REFUSED = ("one connect", "one connect", "two success")
 MODES = pytest.mark.parametrize("stream", [False, True], ids=["whole", "stream"])

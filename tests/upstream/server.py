@@ -14,7 +14,7 @@ import time
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Literal, Self
+from typing import Literal, Self, cast
 
 from tests.upstream.control import is_control, obey
 from tests.upstream.dialects import Dialect, discover
@@ -187,8 +187,7 @@ class Connection(asyncio.Protocol):
         self.number = next(Connection._numbers)
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        assert isinstance(transport, asyncio.Transport)
-        self._transport = transport
+        self._transport = cast("asyncio.Transport", transport)  # uvloop's is one without being derived from it
         self._fake.opened(self)
         if self._fake.on_connect == "reset":
             self.reset()
