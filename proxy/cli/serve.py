@@ -58,7 +58,13 @@ def run(arguments: argparse.Namespace) -> int:
     if refusal := exposure(snapshot.server, snapshot.anonymous, arguments.host):
         print(refusal, file=sys.stderr)
         return 1
-    return _serve(file, snapshot, arguments)
+    try:
+        return _serve(file, snapshot, arguments)
+    except OSError as error:  # before it serves: from then on nobody needs a file to go on
+        print(
+            f"failsoft serve: {error}; can the state folder be written? FAILSOFT_STATE names another", file=sys.stderr
+        )
+        return 1
 
 
 def _serve(file: Path, snapshot: Snapshot, arguments: argparse.Namespace) -> int:

@@ -55,7 +55,7 @@ def explain(table: RouteTable, facts: Facts, view: View) -> Explanation:
         error=error,
         first=None if decision is None else _first_ready(decision, view),
         tried=tuple(trace.tried),
-        skipped=tuple(trace.skipped),
+        skipped=tuple(dict.fromkeys(trace.skipped)),  # a model and a route may both name a target
         routes=len(table.rules),
         forced=trace.forced,
         model=facts.model,

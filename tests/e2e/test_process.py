@@ -171,6 +171,16 @@ async def test_a_worker_that_dies_while_the_file_is_bad_is_replaced(launch, one,
     assert not [line for line in child.output if "Traceback" in line]
 
 
+async def test_a_state_folder_that_cannot_be(tmp_path):
+    (tmp_path / "file").touch()
+    file = write({"server": {"port": 0}, "upstreams": {}}, tmp_path)
+    child = await Child.start("serve", str(file), environment={"FAILSOFT_STATE": str(tmp_path / "file" / "state")})
+    assert await child.ended() == 1
+    (line,) = child.output
+    assert str(tmp_path / "file" / "state") in line
+    assert "FAILSOFT_STATE" in line
+
+
 async def workers_of(proxy: Proxy, but: int | None = None) -> set[int]:
     """Two workers, without `but`; asks on new connections until both have answered."""
     seen: set[int] = set()

@@ -79,6 +79,14 @@ def test_json_says_the_same() -> None:
     assert data["left_out"] == [{"target": "broken/x", "why": "disabled: it has no key"}]
 
 
+def test_what_is_named_twice_is_left_out_once() -> None:
+    """A model's own targets come first where a route takes everything, and the route may have the same."""
+    twice = table(route("rest", "broken/x", "cloud/a"), models={"smart": ["broken/x"]})
+    seen = explain(twice, facts("smart"), WELL)
+
+    assert [step.subject for step in seen.skipped] == ["broken/x"]
+
+
 def test_the_decision_itself_carries_the_reasons() -> None:
     seen = explain(ROUTES, facts("smart", plan="gold"), WELL)
 
