@@ -273,7 +273,7 @@ class Attempts:
                 if held:
                     delivery.heartbeat.heard()
                     await reply.write(held)
-                await relay(response, passage, reply, delivery.heartbeat)
+                await relay(response, passage, reply, delivery.heartbeat, vigil.finished)
                 if number == crossing.count - 1:
                     delivery.heartbeat.stop()
                     await reply.finish()

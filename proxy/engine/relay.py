@@ -6,6 +6,8 @@ Whole SSE frames leave, so an error event can follow at any time without tearing
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from proxy.core.errors import ErrorKind, UpstreamFailure
 from proxy.core.ports import Reply, WireResponse
 from proxy.engine.heartbeat import Heartbeat
@@ -35,14 +37,19 @@ async def hold_until_begun(response: WireResponse, passage: Passage) -> bytes:
     return b"".join(held)
 
 
-async def relay(response: WireResponse, passage: Passage, reply: Reply, heartbeat: Heartbeat) -> None:
+async def relay(
+    response: WireResponse, passage: Passage, reply: Reply, heartbeat: Heartbeat, finished: Callable[[], None]
+) -> None:
     """Give the rest of a stream that has begun to the client, piece by piece, up to its end mark.
 
+    `finished` is called when nothing is missing but that mark, and perhaps the usage.
     Raises UpstreamFailure if the stream breaks; everything before the break has been given out by then.
     """
     if passage.failure is not None:  # it has paused already
         raise _failure_of(passage)
     while not passage.ended:
+        if passage.finished:
+            finished()
         try:
             data = await response.read()
         except UpstreamFailure:

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from proxy.engine import attempt
+from proxy.engine import attempt, vigil
 from tests.e2e.harness import Answer
 from tests.faults.stage import FIRST_WORDS, SECOND, SECOND_WORDS, Stage, question
 from tests.faults.test_streams import DONE, SOON, STOP, chunk, odd, says
@@ -239,6 +239,25 @@ async def test_39_another_upstream_finishes_a_broken_answer(stage: Stage, same: 
     assert answer.text == (FIRST_WORDS if same else "Hello,")
     assert (b"x-failsoft-resumed" in answer.body) is same
     assert stage.told() == ("one fault", "two success" if same else "two departed")
+
+
+@pytest.mark.fault(53)
+@pytest.mark.parametrize("more", [b": more\n\n", b""], ids=["pings", "silence"])
+async def test_53_an_upstream_never_ends_after_the_finish(
+    stage: Stage, monkeypatch: pytest.MonkeyPatch, more: bytes
+) -> None:
+    """What comes with the finish or soon after it still arrives; then the client has its good end from us."""
+    monkeypatch.setattr(vigil, "_LAST_WORDS", 0.3)
+    await stage.serve()
+    usage = b'data: {"choices":[],"usage":{"prompt_tokens":7,"completion_tokens":4,"total_tokens":11}}\n\n'
+    rest = [more] * 1_000_000 if more else []
+    stage.one.script(Script(chunks=(says(FIRST_WORDS), STOP, usage, *rest), between=0.001, ending="hang"))
+    answer = await stage.ask(stream=True, stream_options={"include_usage": True})
+    assert (answer.text, answer.frames[-1]) == (FIRST_WORDS, b"data: [DONE]")
+    assert b'"total_tokens":11' in answer.frames[-2]
+    await stage.one.seen[0].closed()
+    assert stage.told() == ("one success",)
+    assert (await stage.health())["failures"] == 0
 
 
 @pytest.mark.fault(53)

@@ -23,6 +23,7 @@ class Stream:
 
     written: int = 0
     has_more: bool = False
+    finished: bool = False
     ended: tuple[ErrorKind, float] | None = None
 
     def expire(self, kind: ErrorKind) -> None:
@@ -97,6 +98,38 @@ def test_a_standstill_of_our_own_is_not_the_upstreams_silence() -> None:
         await asyncio.sleep(5.0)
         assert (lucky.ended, silent.ended) == (None, (ErrorKind.FIRST_TOKEN_TIMEOUT, 14.0))
         vigil.stop()
+
+    run(story())
+
+
+def test_what_follows_the_finish_has_a_moment() -> None:
+    async def story() -> None:
+        stream, vigil = watched()
+        vigil.begun()
+        stream.finished = True
+        vigil.finished()
+        await asyncio.sleep(3.0)
+        vigil.finished()  # pings, the usage: they gain nothing
+        await asyncio.sleep(500.0)
+        assert stream.ended == (ErrorKind.IDLE_TIMEOUT, 5.0)
+
+    run(story())
+
+
+def test_a_choice_that_begins_after_the_finish_of_another_has_its_time() -> None:
+    async def story() -> None:
+        stream, vigil = watched()
+        vigil.begun()
+        stream.finished = True
+        vigil.finished()
+        stream.finished = False
+        await asyncio.sleep(20.0)
+        assert stream.ended is None
+        stream.finished = True
+        vigil.finished()
+        stream.has_more = True  # and a client that is behind misses nothing
+        await asyncio.sleep(20.0)
+        assert stream.ended is None
 
     run(story())
 

@@ -292,7 +292,7 @@ async def carry(source: Source) -> Sink:
     heartbeat = Heartbeat(3600, 3600, nothing, nothing)
     try:
         await sink.write(await hold_until_begun(source, passage))
-        await relay(source, passage, sink, heartbeat)
+        await relay(source, passage, sink, heartbeat, lambda: None)
     finally:
         heartbeat.stop()
     return sink
