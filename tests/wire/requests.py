@@ -38,7 +38,7 @@ def names() -> list[str]:
 def becomes(name: str) -> dict[str, Any]:
     """By dialect: the body and what of the request is not in it, or why it cannot be asked."""
     (chat,) = _CHAT.decode_request((FOLDER / f"{name}.asked.json").read_bytes())
-    found = {}
+    found: dict[str, Any] = {}
     for dialect, model in MODELS.items():
         losses = Losses()
         asked = replace(chat, model=model)
