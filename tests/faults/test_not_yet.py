@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import signal
 from pathlib import Path
 from typing import Any
 
@@ -53,6 +54,47 @@ async def test_61_nothing_has_to_be_mended_after_a_kill(tmp_path: Path) -> None:
             assert FIRST_WORDS in await answer.text()
         assert await again.stop() == 0
         assert not [line for line in (*killed.output, *again.output) if any(secret in line for secret in SECRETS)]
+
+
+@pytest.mark.fault(61)
+async def test_61_whenever_it_is_killed_it_serves_again(tmp_path: Path) -> None:
+    """One state folder, four kills: between two requests, within a body, before an answer's head, within a reload."""
+    async with FakeUpstream() as fake, aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(PATIENCE)) as session:
+        file = str(write(document({"one": upstream(fake, slots={"limit": 1})}), tmp_path))
+
+        async def idle(_: Child, url: str) -> None: ...
+
+        async def within_a_body(_: Child, url: str) -> None:
+            reader, writer = await asyncio.open_connection("127.0.0.1", int(url.rpartition(":")[2]))
+            head = b"POST /v1/chat/completions HTTP/1.1\r\nhost: a\r\nexpect: 100-continue\r\n"
+            writer.write(head + b"content-length: 99\r\n\r\n{")
+            assert b" 100 " in await reader.readline()
+            writer.close()
+
+        async def before_the_head(child: Child, url: str) -> None:
+            fake.script(Script(before_head="never"))
+            both = [asyncio.create_task(session.post(f"{url}/v1/chat/completions", json=CHAT)) for _ in range(2)]
+            await fake.arrived(len(fake.seen) + 1)  # and the other waits for its slot
+            child.process.kill()
+            assert all(
+                isinstance(end, aiohttp.ClientError) for end in await asyncio.gather(*both, return_exceptions=True)
+            )
+
+        async def within_a_reload(child: Child, _: str) -> None:
+            child.process.send_signal(signal.SIGHUP)
+
+        for point in (idle, within_a_body, before_the_head, within_a_reload, None):
+            child = await Child.start("serve", file, environment={"FAILSOFT_STATE": str(tmp_path / "state")})
+            url = await child.url()
+            async with session.post(f"{url}/v1/chat/completions", json=CHAT) as answer:
+                assert FIRST_WORDS in await answer.text()
+            if point is None:
+                assert await child.stop() == 0
+            else:
+                await point(child, url)
+                if child.process.returncode is None:
+                    child.process.kill()
+                await child.ended()
 
 
 @pytest.mark.fault(62)
