@@ -11,6 +11,9 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 
+if sys.platform != "win32":
+    import fcntl
+
 log = logging.getLogger("failsoft")
 
 _EVERY = 0.2  # seconds between two looks whether the turn has come; a load takes many
@@ -45,19 +48,12 @@ class TurnFolder:
         return os.open(self._folder / f"{name}.lock", os.O_CREAT | os.O_RDWR, 0o600)
 
 
-if sys.platform == "win32":
-
-    def _is_locked(_opened: int) -> bool:
-        """There are no such locks: everybody is alone."""
+def _is_locked(opened: int) -> bool:
+    """Try to take the lock; true if it is ours now. Where there are no such locks everybody is alone."""
+    if sys.platform == "win32":
         return True
-
-else:
-    import fcntl
-
-    def _is_locked(opened: int) -> bool:
-        """Try to take the lock; true if it is ours now."""
-        try:
-            fcntl.flock(opened, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            return False
-        return True
+    try:
+        fcntl.flock(opened, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
