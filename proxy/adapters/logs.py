@@ -106,13 +106,17 @@ def line_of(record: UsageRecord) -> Line:
     )
 
 
+def _written(moment: datetime) -> str:
+    return moment.isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
 def as_text(line: Line) -> str:
     """The same line for human eyes."""
     tried = (
         " → ".join(f"{a.target}{' (hedge)' if a.hedge else ''} {a.outcome} {a.ms:.0f}ms" for a in line.attempts) or "-"
     )
     return (
-        f"{line.time.isoformat(timespec='milliseconds')} {line.status} {line.endpoint} {line.asked or '-'} "
+        f"{_written(line.time)} {line.status} {line.endpoint} {line.asked or '-'} "
         f"route={line.route or '-'} {tried} {line.ended} {line.ms:.0f}ms "
         f"tokens={line.tokens.prompt}+{line.tokens.completion} id={line.id} correlation={line.correlation_id}"
     )
@@ -158,7 +162,7 @@ class _Formatter(logging.Formatter):
 
     def format(self, record: logging.LogRecord) -> str:
         line = {
-            "time": datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds"),
+            "time": _written(datetime.fromtimestamp(record.created, UTC)),
             "event": "message",
             "level": record.levelname.lower(),
             "message": clean(record.getMessage()),
@@ -167,7 +171,7 @@ class _Formatter(logging.Formatter):
         if record.exc_info:
             line["trace"] = self.formatException(record.exc_info)
         if self._form == "json":
-            return json.dumps(line, ensure_ascii=False)
+            return json.dumps(line, ensure_ascii=False, separators=(",", ":"))
         said = " ".join(line[name] for name in ("time", "level", "message", *_EXTRAS) if name in line)
         return f"{said}\n{line['trace']}" if "trace" in line else said
 

@@ -72,7 +72,7 @@ async def test_nobody_forges_a_line(form):
 async def test_a_line_for_people():
     text = await written(record(), "text")
     assert text == (
-        "2026-01-01T00:00:00.000+00:00 200 /v1/chat/completions auto route=code one/m connect 500ms → "
+        "2026-01-01T00:00:00.000Z 200 /v1/chat/completions auto route=code one/m connect 500ms → "
         "two/m success 1000ms stop 1500ms tokens=7+4 id=req_1 correlation=order-7\n"
     )
 
