@@ -12,6 +12,7 @@ from proxy.config.problems import Path, Problem, suggest
 from proxy.config.shadow import covers
 from proxy.core.decision import Target
 from proxy.providers import discover
+from proxy.routing.orders import price_of
 from proxy.routing.routes import BoundRoute
 
 Level = Literal["error", "warning", "hint"]
@@ -133,13 +134,13 @@ def _unreachable(snapshot: Snapshot) -> Iterator[Remark]:
 
 
 def _prices(snapshot: Snapshot) -> Iterator[Remark]:
-    prices = snapshot.config.prices
+    prices, families = snapshot.table.prices, snapshot.table.families
     for number, route in enumerate(snapshot.routes):
         if route.config.order != "cheapest":
             continue
         for target in route.targets:
             is_named = target.model != "*" and not target.upstream.offline and not target.upstream.local
-            if is_named and str(target) not in prices and target.model not in prices:
+            if is_named and price_of(families.known(target), prices) is None:
                 yield "warning", ("routes", number, "order"), f"`{target}` has no price under `prices`"
 
 

@@ -27,7 +27,8 @@ class Family:
     `completions`: by legacy completions too. `max_tokens`: chat completions may say the length of an answer by this
     older name of `max_completion_tokens`.
     `tool_ids`: calls and their results carry ids. `signatures`: tool calls must return with the signature they came
-    with. `tools_in_form`: the model can be held to a form while it is offered tools.
+    with. `tools_in_form`: the model can be held to a form while it is offered tools. `price`: the name whose price it
+    has, where it has none of its own; a dated version costs what the undated name does.
     """
 
     context: int | None = None
@@ -49,6 +50,7 @@ class Family:
     tool_ids: bool = True
     signatures: bool = False
     tools_in_form: bool = True
+    price: str | None = None
 
 
 UNKNOWN = Family()

@@ -75,6 +75,8 @@ class FamilyConfig(Section):
     """Whether tool calls must return with the signature they came with."""
     tools_in_form: bool | None = None
     """Whether it can be held to JSON or a schema while it is offered tools."""
+    price: str | None = None
+    """The name whose price it has, where `prices` has none for its own."""
 
 
 FamiliesConfig = Annotated[dict[Glob, FamilyConfig], Field(examples=[{"llava-*": {"context": 4096, "tools": False}}])]

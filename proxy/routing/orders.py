@@ -38,8 +38,15 @@ def cost(target: Target, prompt: int, answer: int, prices: Prices) -> float | No
     """What so many tokens cost at a target: nothing on one's own machines, None where no price is known."""
     if target.upstream.local:
         return 0.0
-    price = prices.get(str(target)) or prices.get(target.model)
+    price = price_of(target, prices)
     return None if price is None else (float(price.input) * prompt + float(price.output) * answer) / _PRICED_TOKENS
+
+
+def price_of(target: Target, prices: Prices) -> Price | None:
+    """The most particular one: of the target, of the model anywhere, of the model that it is a version of."""
+    family = target.family.price if target.family is not None else None
+    names = (str(target), target.model, family)
+    return next((prices[name] for name in names if name is not None and name in prices), None)
 
 
 def listed(targets: Sequence[Target], _facts: Facts, _view: View, _prices: Prices) -> Sequence[Target]:

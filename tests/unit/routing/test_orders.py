@@ -5,7 +5,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from proxy.core.decision import Target
-from proxy.routing.orders import ORDERS
+from proxy.routing.families import Families, FamilyConfig, load
+from proxy.routing.orders import ORDERS, price_of
 from proxy.routing.view import StillView
 from tests.unit.routing.given import WELL, facts, places, target
 
@@ -83,3 +84,20 @@ def test_taking_a_target_away_moves_only_its_own_users(user: str, gone: Target) 
     after = ranked("weighted", *(one for one in (A, B, C) if one is not gone), user=user)
 
     assert [place for place in before if place != str(gone)] == after
+
+
+def test_a_dated_version_costs_what_the_undated_name_does() -> None:
+    """Unless the file has a price for the version itself, or for this upstream's."""
+    families = Families(load())
+    prices = {"gpt-5.4-mini": Cost(0.75, 4.5)}
+    dated = families.known(target("cloud/gpt-5.4-mini-2026-03-17"))
+    assert price_of(dated, prices) == Cost(0.75, 4.5)
+    assert price_of(dated, {**prices, dated.model: Cost(1.0, 1.0)}) == Cost(1.0, 1.0)
+    assert price_of(dated, {**prices, dated.model: Cost(1.0, 1.0), str(dated): Cost(2.0, 2.0)}) == Cost(2.0, 2.0)
+    assert price_of(families.known(target("cloud/gpt-5.4-mini-turbo")), prices) is None
+
+
+def test_the_file_says_whose_price_a_model_has() -> None:
+    own = {"house-*": FamilyConfig(price="gpt-5.4-mini")}
+    housed = Families(load(), own).known(target("cloud/house-7"))
+    assert price_of(housed, {"gpt-5.4-mini": Cost(0.75, 4.5)}) == Cost(0.75, 4.5)
