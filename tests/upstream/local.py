@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from typing import Any
@@ -40,7 +41,7 @@ class NoMemory(Exception):
 
 
 @dataclass
-class LocalServer:
+class LocalServer(ABC):
     """`loading` is a gate that every load has to pass, None lets them through at once. `broken` makes loads fail.
 
     A `stubborn` server ends a load although nobody waits for it any more.
@@ -66,9 +67,9 @@ class LocalServer:
     seen: Callable[[], Iterable[Seen]] = field(default=list, repr=False)
     _changed: asyncio.Event = field(default_factory=asyncio.Event, repr=False)
 
+    @abstractmethod
     async def answer(self, request: Request) -> Script | None:
         """The answer to a request of the native API; None for all others."""
-        raise NotImplementedError
 
     @property
     def used(self) -> int:
