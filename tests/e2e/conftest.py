@@ -19,12 +19,13 @@ from proxy import bootstrap
 from proxy.config.compile import Snapshot
 from proxy.config.load import loads
 from proxy.core.clock import Clock, FakeClock
+from proxy.core.ports import Transport
 from proxy.web.http1 import patient
 from tests.e2e.harness import ENVIRONMENT, Child, Proxy, document, upstream, write
 from tests.upstream import PATIENCE, FakeUpstream
 
 Serve = Callable[..., Awaitable[Proxy]]
-"""Takes a document and, where time matters, a clock."""
+"""Takes a document and, where time matters, a clock; besides, what `running` takes."""
 
 
 @pytest.fixture
@@ -46,11 +47,12 @@ async def running(
     folder: Path | None = None,
     clock: Clock | None = None,
     environment: Mapping[str, str] | None = None,
+    transport: Transport | None = None,
 ) -> AsyncIterator[Proxy]:
     """The whole product on a free port, in this event loop, under the server and settings it has in production.
 
     `source` reads the configuration anew; `folder` is the state folder, by default an empty one; `clock` is the time by
-    which policies decide (sockets and timers live in real time).
+    which policies decide (sockets and timers live in real time); `transport` carries requests to upstreams.
     """
 
     async def pause(seconds: float) -> None:
@@ -60,7 +62,8 @@ async def running(
 
     snapshot = source() if source else loads(json.dumps(config).encode(), "routes.yaml", environment or ENVIRONMENT)
     state = tempfile.TemporaryDirectory()
-    app = bootstrap.assemble(snapshot, snapshot.server.admin_keys, source, folder or Path(state.name), clock, pause)
+    folder = folder or Path(state.name)
+    app = bootstrap.assemble(snapshot, snapshot.server.admin_keys, source, folder, clock, pause, transport)
     settings = uvicorn.Config(
         app, http=patient(snapshot.server), ws="none", lifespan="on", log_config=None, access_log=False,
         server_header=False, proxy_headers=False,
@@ -103,8 +106,8 @@ async def serve() -> AsyncIterator[Serve]:
     """Start proxies from documents; all are stopped, and must stop well, at the end of the test."""
     async with contextlib.AsyncExitStack() as stack:
 
-        async def start(config: Mapping[str, Any], clock: Clock | None = None) -> Proxy:
-            return await stack.enter_async_context(running(config, clock=clock))
+        async def start(config: Mapping[str, Any], clock: Clock | None = None, **more: Any) -> Proxy:
+            return await stack.enter_async_context(running(config, clock=clock, **more))
 
         yield start
 

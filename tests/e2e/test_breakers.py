@@ -155,18 +155,23 @@ async def test_one_probe_at_a_time(serve: Serve, one, two, clock):
     assert len(one.seen) == 1
 
 
-@pytest.mark.parametrize("stream", MODES.values(), ids=MODES)
-async def test_a_probe_gets_half_the_usual_time_to_begin(serve: Serve, one, clock, monkeypatch, stream):
-    patience = []
-    send = HttpTransport.send
+class Watched(HttpTransport):
+    """Notes how long each request may take to begin: its first byte and its first token, in seconds."""
 
-    async def watched(transport: HttpTransport, request: WireRequest) -> Response:
+    def __init__(self) -> None:
+        super().__init__()
+        self.patience: list[tuple[float, float]] = []
+
+    async def send(self, request: WireRequest) -> Response:
         if request.method == "POST":
-            patience.append((request.timeouts.first_byte, request.timeouts.first_token))
-        return await send(transport, request)
+            self.patience.append((request.timeouts.first_byte, request.timeouts.first_token))
+        return await super().send(request)
 
-    monkeypatch.setattr(HttpTransport, "send", watched)
-    proxy = await serve(document({"one": upstream(one, timeouts={"attempt": "100s"})}), clock)
+
+@pytest.mark.parametrize("stream", MODES.values(), ids=MODES)
+async def test_a_probe_gets_half_the_usual_time_to_begin(serve: Serve, one, clock, stream):
+    transport = Watched()
+    proxy = await serve(document({"one": upstream(one, timeouts={"attempt": "100s"})}), clock, transport=transport)
     await break_open(proxy, one, stream=stream)
     one.reset()
     for _ in range(4):
@@ -174,7 +179,7 @@ async def test_a_probe_gets_half_the_usual_time_to_begin(serve: Serve, one, cloc
         assert (await proxy.chat(stream=stream)).headers["x-failsoft-upstream"] == "one"
     usual = (30.0, 60.0) if stream else (100.0, 60.0)
     half = (usual[0] / 2, usual[1] / 2)
-    assert patience == [usual] * 5 + [half] * 3 + [usual]
+    assert transport.patience == [usual] * 5 + [half] * 3 + [usual]
 
 
 async def test_when_all_rest_one_request_a_second_asks_the_one_that_failed_longest_ago(serve: Serve, one, two, clock):

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import json
 from collections import Counter
+from functools import partial
 from typing import Any
 
 import pytest
 
 from proxy.config.load import loads
 from proxy.core.clock import FakeClock
-from tests.e2e import conftest
 from tests.e2e.conftest import Serve, running
 from tests.e2e.harness import ADMIN, CHAT, ENVIRONMENT, Proxy, document, upstream
 from tests.upstream import FakeUpstream, Request, Script, Seen
@@ -33,9 +33,9 @@ def clock() -> FakeClock:
     return FakeClock()
 
 
-@pytest.fixture(autouse=True)
-def keys(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(conftest, "ENVIRONMENT", ENVIRONMENT | KEYS)
+@pytest.fixture
+def serve(serve: Serve) -> Serve:
+    return partial(serve, environment=ENVIRONMENT | KEYS)
 
 
 def pool(fake: FakeUpstream, count: int = 2) -> dict[str, Any]:
